@@ -1,0 +1,1 @@
+"""DHO (Dual-Head Optimization) for CLIP prompt tuning."""

@@ -1,0 +1,191 @@
+"""Weights: finding their file, reading it safely, and putting it into a model without leftovers."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pickle
+import urllib.error
+import urllib.request
+import warnings
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from open_clip.convert import convert_state_dict
+from open_clip.pretrained import download_pretrained
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from .names import WEIGHTS_FILE, ModelSpec
+
+# entries of OpenAI's archives, and of old Hugging Face text towers, that are no weights
+NO_WEIGHTS = ("attn_mask", "input_resolution", "context_length", "vocab_size", "text.transformer.embeddings.position_ids")
+PROBE_SECONDS = 8.0
+# what the readers raise on damaged files: the formats share no type
+READ_ERRORS = (
+    *(OSError, EOFError, RuntimeError, ValueError, TypeError, KeyError, AttributeError),
+    *(pickle.UnpicklingError, zipfile.BadZipFile, SafetensorError),
+)
+
+
+def find_weights(spec: ModelSpec, weights: str = "") -> Path:
+    """The file that holds a model's weights; fetched when it is neither given nor cached.
+
+    Args:
+        spec: the model.
+        weights: a file given by the user; wins over everything else.
+
+    Raises:
+        FileNotFoundError: there is no file and none can be fetched; the message says what to put where.
+        ValueError: OpenAI's file in CoOp's cache folder is damaged.
+    """
+    if weights:
+        path = Path(weights).expanduser()
+        if not path.is_file():
+            raise FileNotFoundError(f"the weights file {path} of {spec.name} does not exist (MODEL.BACKBONE.WEIGHTS)")
+        return path
+    if spec.folder is not None:
+        path = spec.folder / WEIGHTS_FILE
+        if not path.is_file():
+            raise FileNotFoundError(f"the model folder {spec.folder} has no {WEIGHTS_FILE}; put the weights there")
+        return path
+    if not spec.pretrained:
+        raise FileNotFoundError(
+            f"{spec.name} names no weights: write open_clip:<model>:<pretrained tag> or give MODEL.BACKBONE.WEIGHTS=<file>"
+        )
+    return _openai_cache(spec) or _hub_cache(spec) or _fetch(spec)
+
+
+def _openai_cache(spec: ModelSpec) -> Path | None:
+    """OpenAI's archive where CoOp and its relatives keep it."""
+    url = spec.pretrained.get("url") or ""
+    path = Path("~/.cache/clip").expanduser() / url.rsplit("/", 1)[-1]
+    if "openaipublic" not in url or not path.is_file():
+        return None
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        for chunk in iter(lambda: file.read(1 << 20), b""):
+            digest.update(chunk)
+    if digest.hexdigest() != url.split("/")[-2]:
+        raise ValueError(f"{path} is not OpenAI's file (its checksum differs): delete it, or fetch it again from {url}")
+    return path
+
+
+def _hub_file(spec: ModelSpec) -> tuple[str, list[str]]:
+    repository, _, filename = (spec.pretrained.get("hf_hub") or "").rpartition("/")
+    named = [f"{Path(filename).with_suffix('.safetensors')}", filename] if filename else []
+    return repository, named or [WEIGHTS_FILE, "open_clip_pytorch_model.bin"]
+
+
+def _hub_cache(spec: ModelSpec) -> Path | None:
+    repository, filenames = _hub_file(spec)
+    if not repository:
+        return None
+    from huggingface_hub import try_to_load_from_cache
+
+    for filename in filenames:
+        path = try_to_load_from_cache(repository, filename)
+        if isinstance(path, str):
+            return Path(path)
+    return None
+
+
+def _fetch(spec: ModelSpec) -> Path:
+    """Download by open_clip, but only after one short look whether the server answers: its retries take a minute."""
+    repository, filenames = _hub_file(spec)
+    url = spec.pretrained.get("url") or ""
+    server = os.environ.get("HF_ENDPOINT", "https://huggingface.co") if repository else url
+    try:
+        if os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"):
+            raise OSError("HF_HUB_OFFLINE is set")
+        _probe(server)
+        return Path(download_pretrained(spec.pretrained))
+    except (OSError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+    choices = []
+    if repository:
+        choices.append(f"{filenames[0]} from {server}/{repository}")
+    if "openaipublic" in url:
+        choices.append(f"{url.rsplit('/', 1)[-1]} from {url} (found by itself in ~/.cache/clip)")
+    elif url:
+        choices.append(url)
+    raise FileNotFoundError(
+        f"the weights of {spec.name} are not on this machine and could not be fetched ({reason}). Fetch on another "
+        f"machine {' or '.join(choices)}, and pass MODEL.BACKBONE.WEIGHTS=<path of the file>"
+    ) from None
+
+
+def _probe(server: str) -> None:
+    try:
+        urllib.request.urlopen(urllib.request.Request(server, method="HEAD"), timeout=PROBE_SECONDS).close()
+    except urllib.error.HTTPError as error:
+        if error.code >= 500:
+            raise
+
+
+def read_state_dict(path: Path) -> dict[str, Tensor]:
+    """Tensors of a weights file: ``.safetensors``, a state dict saved by torch, or OpenAI's TorchScript archive.
+
+    Raises:
+        ValueError: the file is damaged or holds something else.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            state: Any = load_file(path)
+        elif _is_torchscript(path):
+            with warnings.catch_warnings():
+                warnings.simplefilter(
+                    "ignore"
+                )  # torch announces the end of TorchScript; OpenAI's files stay as they are
+                state = torch.jit.load(str(path), map_location="cpu").state_dict()
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except READ_ERRORS as error:
+        first_line = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+        raise ValueError(
+            f"{path} cannot be read as CLIP weights: it is damaged or of another kind ({first_line}). Fetch it again; "
+            "allowed are OpenAI's .pt archives, state dicts (.pt, .pth, .bin) and .safetensors"
+        ) from None
+    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
+        state = state["state_dict"]
+    if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):
+        raise ValueError(f"{path} holds no state dict (a mapping from names to tensors)")
+    return {name.removeprefix("module."): value for name, value in state.items()}
+
+
+def _is_torchscript(path: Path) -> bool:
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any("/code/" in name for name in archive.namelist())
+
+
+def put_weights(model: nn.Module, state: dict[str, Tensor], source: str) -> None:
+    """Load a state dict into an open_clip model; every weight must find its place.
+
+    Raises:
+        ValueError: weights are missing, left over or of another shape, so the file belongs to another model.
+    """
+    state = convert_state_dict(model, {name: value for name, value in state.items() if name not in NO_WEIGHTS})
+    expected = model.state_dict()
+    if hasattr(model, "text") and "text_projection" in state:
+        text_parts = ("text_projection", "positional_embedding", "token_embedding.", "transformer.", "ln_final.")
+        state = {f"text.{name}" if name.startswith(text_parts) else name: value for name, value in state.items()}
+    for name in ("logit_scale", "logit_bias"):  # some files keep the number in a vector of one
+        if name in state and name in expected and state[name].numel() == expected[name].numel():
+            state[name] = state[name].reshape(expected[name].shape)
+
+    problems = [f"{name} is missing" for name in expected if name not in state]
+    problems += [f"{name} is left over" for name in state if name not in expected]
+    problems += [
+        f"{name} is {tuple(value.shape)}, the model's is {tuple(expected[name].shape)}"
+        for name, value in state.items()
+        if name in expected and value.shape != expected[name].shape
+    ]
+    if problems:
+        shown = "; ".join(problems[:4]) + (f"; and {len(problems) - 4} more" if len(problems) > 4 else "")
+        raise ValueError(f"{source} does not fit the model, it holds another one's weights: {shown}")
+    model.load_state_dict(state)

@@ -1,0 +1,1 @@
+"""Images in, batches out: labelled and unlabelled sets, shared views, data sets."""

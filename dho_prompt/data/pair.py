@@ -1,0 +1,85 @@
+"""Labelled and unlabelled batches side by side."""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Dict, Iterator, Optional, Sequence
+
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset
+
+COUNTS = ("train_x", "train_u", "smaller_one")
+
+
+class UnlabelledImages(Dataset):
+    """Images without their labels: a sample has its views and its index, so no label can leak into training.
+
+    Args:
+        items: objects with ``impath``; nothing else of them is read.
+        transform: PIL image -> dict of tensors (:class:`~dho_prompt.data.views.SharedCrop`).
+        read_image: path -> PIL image.
+    """
+
+    def __init__(
+        self,
+        items: Sequence[Any],
+        transform: Callable[[Image.Image], Dict[str, Any]],
+        read_image: Callable[[str], Image.Image],
+    ) -> None:
+        self.paths = [item.impath for item in items]
+        self.transform, self.read_image = transform, read_image
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> Dict[str, Any]:
+        return {**self.transform(self.read_image(self.paths[index])), "index": index}
+
+
+class PairLoader:
+    """Labelled batches, each with an unlabelled batch under keys ending in ``_u`` (Alg. 1 line 7).
+
+    To a Dassl trainer of labelled data it looks like its own ``train_loader_x``: the labelled keys are untouched. The
+    shorter loader starts again when it is used up, as in Dassl's TrainerXU.
+
+    Args:
+        loader_x: yields dicts of the labelled batch.
+        loader_u: yields dicts of the unlabelled batch; None leaves the labelled batches alone, and the epoch then
+            takes as many steps as ``count`` says with ``length_u`` in its place (the paper's labelled-only rows match
+            the number of steps, Sec. D.2).
+        count: what one epoch is: ``train_x`` (labelled batches), ``train_u`` (unlabelled) or ``smaller_one``.
+        length_u: number of unlabelled batches when ``loader_u`` is None.
+    """
+
+    def __init__(
+        self, loader_x: DataLoader, loader_u: Optional[DataLoader], count: str = "train_x", length_u: int = 0
+    ) -> None:
+        if count not in COUNTS:
+            raise ValueError(f"TRAIN.COUNT_ITER is {count!r}; allowed are {', '.join(COUNTS)}")
+        self.loader_x, self.loader_u, self.count = loader_x, loader_u, count
+        self.length_u = len(loader_u) if loader_u is not None else length_u
+
+    @property
+    def dataset(self) -> Dataset:
+        """The labelled images, as of a DataLoader."""
+        return self.loader_x.dataset
+
+    def __len__(self) -> int:
+        length_x = len(self.loader_x)
+        if self.length_u == 0 or self.count == "train_x":
+            return length_x
+        return self.length_u if self.count == "train_u" else min(length_x, self.length_u)
+
+    def __iter__(self) -> Iterator[Dict[str, Any]]:
+        batches_x, batches_u = _endless(self.loader_x), None
+        if self.loader_u is not None:
+            batches_u = _endless(self.loader_u)
+        for _ in range(len(self)):
+            batch = dict(next(batches_x))
+            if batches_u is not None:
+                batch.update({f"{key}_u": value for key, value in next(batches_u).items()})
+            yield batch
+
+
+def _endless(loader: DataLoader) -> Iterator[Dict[str, Any]]:
+    while True:
+        yield from loader

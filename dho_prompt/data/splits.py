@@ -1,0 +1,104 @@
+"""Which images are labelled: a choice that depends on the seed and the file names alone, and its record."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from pathlib import Path
+from typing import Any, Dict, Iterable, List, Sequence, Tuple
+
+from dho_prompt.files import PathLike, read_json, write_json
+
+
+def relative_name(impath: PathLike, root: PathLike) -> str:
+    """``impath`` below ``root`` with forward slashes, so that names agree between machines."""
+    path, root = Path(impath), Path(root)
+    try:
+        return path.relative_to(root).as_posix()
+    except ValueError:
+        return path.as_posix()
+
+
+def few_shot(items: Iterable[Any], shots: int, seed: int, root: PathLike) -> List[Any]:
+    """Draw ``shots`` images per class.
+
+    Within a class, images are ranked by the SHA-256 of ``seed/relative name`` and the first ``shots`` are taken. So
+    the draw needs no random generator, does not depend on the order of the files or on other classes, is the same on
+    every machine and version, and a 1-shot set is contained in the 4-shot set of the same seed.
+
+    Args:
+        items: objects with ``impath`` and ``label``.
+        shots: images per class; below 1 returns all items, as Dassl does. A class with fewer images gives all.
+        seed: the run's seed.
+        root: the folder that the names are relative to.
+
+    Returns:
+        The drawn items, ordered by label and name.
+    """
+    items = list(items)
+    if shots < 1:
+        return items
+    by_label: Dict[int, List[Tuple[str, str, Any]]] = defaultdict(list)
+    for item in items:
+        name = relative_name(item.impath, root)
+        by_label[item.label].append((hashlib.sha256(f"{seed}/{name}".encode()).hexdigest(), name, item))
+    drawn = []
+    for label in sorted(by_label):
+        ranked = sorted(by_label[label], key=lambda entry: entry[:2])[:shots]
+        drawn.extend(item for _, _, item in sorted(ranked, key=lambda entry: entry[1]))
+    return drawn
+
+
+def split_record(labelled: Sequence[Any], pool: Sequence[Any], root: PathLike) -> Dict[str, Any]:
+    """Describe a labelled set and its unlabelled pool.
+
+    Args:
+        labelled: items with ``impath`` and ``label``.
+        pool: items of the unlabelled pool (their labels are not read), possibly empty.
+        root: the folder that the names are relative to.
+
+    Returns:
+        ``{"hash", "labelled_hash", "labelled": [[name, label], ...], "unlabelled_hash", "unlabelled": count}``. The
+        hashes are SHA-256 (first 16 hex digits) over the sorted names, ``hash`` over both sets.
+    """
+    names = sorted((relative_name(item.impath, root), item.label) for item in labelled)
+    pool_hash = _sha256(sorted(relative_name(item.impath, root) for item in pool))
+    labelled_hash = _sha256(f"{name}\t{label}" for name, label in names)
+    return {
+        "hash": _sha256([labelled_hash, pool_hash])[:16],
+        "labelled_hash": labelled_hash[:16],
+        "labelled": [[name, label] for name, label in names],
+        "unlabelled_hash": pool_hash[:16],
+        "unlabelled": len(pool),
+    }
+
+
+def keep_split(path: PathLike, record: Dict[str, Any]) -> str:
+    """Save a :func:`split_record`, or compare it with the one saved by the interrupted run that is resumed.
+
+    Returns:
+        The split's hash.
+
+    Raises:
+        ValueError: the data changed since the run began.
+    """
+    path = Path(path)
+    if path.exists():
+        before = read_json(path)
+        if before["hash"] != record["hash"]:
+            raise ValueError(
+                f"the images changed since this run began: {path} names split {before['hash']} with "
+                f"{len(before['labelled'])} labelled and {before['unlabelled']} unlabelled images, the data now give "
+                f"{record['hash']} with {len(record['labelled'])} and {record['unlabelled']}. Restore the data, or "
+                "start a new run in another output folder"
+            )
+    else:
+        write_json(path, record)
+    return record["hash"]
+
+
+def _sha256(lines: Iterable[str]) -> str:
+    digest = hashlib.sha256()
+    for line in lines:
+        digest.update(line.encode() + b"\n")
+    return digest.hexdigest()

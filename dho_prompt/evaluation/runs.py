@@ -1,0 +1,96 @@
+"""What an output folder says about its run: which configuration it has, and whether it is finished."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Dict, Optional
+
+from dho_prompt.config import differences
+from dho_prompt.files import PathLike, read_json, write_json
+
+CONFIG, RESULTS = "config.json", "results.json"
+
+# Keys that do not change what a run computes: a run may be resumed with other values
+FREE_KEYS = (
+    "OUTPUT_DIR",
+    "RESUME",
+    "VERBOSE",
+    "TORCH_THREADS",
+    "DATASET.ROOT",
+    "DATALOADER.NUM_WORKERS",
+    "DATALOADER.FIT_BATCH",
+    "TRAIN.PRINT_FREQ",
+    "TRAIN.CHECKPOINT_FREQ",
+    "MODEL.BACKBONE.WEIGHTS",
+    "TRAINER.DHO.TEACHER.WEIGHTS",
+)
+
+
+def run_state(folder: PathLike, settings: Dict[str, Any]) -> str:
+    """Compare an output folder with the run that is about to use it.
+
+    Args:
+        folder: the output folder; it need not exist.
+        settings: the configuration as nested dicts (:func:`dho_prompt.config.plain`).
+
+    Returns:
+        ``new``, ``interrupted`` or ``finished``.
+
+    Raises:
+        ValueError: the folder holds a run of another configuration; the message lists the differences.
+    """
+    folder = Path(folder)
+    if not (folder / CONFIG).exists():
+        return "new"
+    before, after = (binding(config) for config in (read_json(folder / CONFIG), settings))
+    changed = differences(before, after)
+    if changed:
+        shown = "\n  ".join(changed[:12] + ([f"and {len(changed) - 12} more"] if len(changed) > 12 else []))
+        raise ValueError(
+            f"{folder} holds a run of another configuration (its value -> the one given):\n  {shown}\n"
+            "Choose another output folder (scripts: TAG=name or OUTPUT=folder), or remove this one"
+        )
+    return "finished" if (folder / RESULTS).exists() else "interrupted"
+
+
+def begin_run(folder: PathLike, settings: Dict[str, Any]) -> str:
+    """:func:`run_state`, and the configuration is written down for a new run."""
+    state = run_state(folder, settings)
+    if state == "new":
+        write_json(Path(folder) / CONFIG, settings)
+    return state
+
+
+def versions() -> Dict[str, str]:
+    """Versions of what a result depends on."""
+    found = {"python": platform.python_version()}
+    for package in ("dho-prompt", "torch", "torchvision", "open_clip_torch", "dassl"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            pass
+    commit = _commit()
+    return {**found, "commit": commit} if commit else found
+
+
+def _commit() -> Optional[str]:
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        return None
+    try:
+        command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"]
+        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def binding(settings: Dict[str, Any], prefix: str = "") -> Dict[str, Any]:
+    """``settings`` without :data:`FREE_KEYS`: what two runs must agree in to be the same run."""
+    return {
+        key: binding(value, f"{prefix}{key}.") if isinstance(value, dict) else value
+        for key, value in settings.items()
+        if prefix + key not in FREE_KEYS
+    }

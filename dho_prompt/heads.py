@@ -1,0 +1,76 @@
+"""Prediction heads on image features."""
+
+from __future__ import annotations
+
+from typing import Optional
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class CosineHead(nn.Module):
+    """``cos(z, w_c) / zeta`` for every class c: the KD head aligned with a CLIP teacher (Eq. 10).
+
+    Args:
+        in_features: size of the image features.
+        num_classes: number of classes.
+        zeta: temperature > 0 of the cosine similarities; a CLIP model's own is ``1 / exp(logit_scale)``, 0.01 for
+            OpenAI's.
+
+    Shapes:
+        (batch, in_features) of any floating dtype -> (batch, num_classes) in the dtype of the weights.
+    """
+
+    def __init__(self, in_features: int, num_classes: int, zeta: float = 0.01) -> None:
+        super().__init__()
+        if not zeta > 0:
+            raise ValueError(f"zeta must be positive, got {zeta}")
+        self.register_buffer("zeta", torch.tensor(float(zeta), dtype=torch.float64))  # belongs to the weights
+        self.weight = nn.Parameter(torch.empty(num_classes, in_features))
+        nn.init.kaiming_uniform_(self.weight, a=5**0.5)
+
+    def forward(self, features: Tensor) -> Tensor:
+        features = F.normalize(features.to(self.weight.dtype), dim=-1)
+        return features @ F.normalize(self.weight, dim=-1).t() / self.zeta
+
+
+class LinearHead(nn.Linear):
+    """``W z + b`` (Sec. 3.2): :class:`torch.nn.Linear` that takes features of any floating dtype."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        return super().forward(features.to(self.weight.dtype))
+
+
+def kd_head(
+    in_features: int,
+    num_classes: int,
+    cosine: bool = True,
+    zeta: float = 0.01,
+    text_features: Optional[Tensor] = None,
+) -> nn.Module:
+    """The KD head h_KD in float32, with or without alignment (Eq. 10) and language-aware initialisation (Table 5).
+
+    Args:
+        in_features, num_classes: sizes.
+        cosine: :class:`CosineHead` if true, else :class:`LinearHead`.
+        zeta: temperature of the cosine head.
+        text_features: (num_classes, in_features) class embeddings from the student's own text tower to start from
+            (Li et al., 2022), or None for PyTorch's default (Kaiming) initialisation. The paper names the teacher's
+            text encoder, whose width need not be the student's; the authors' code takes the student's.
+
+    Raises:
+        ValueError: ``text_features`` has another shape.
+    """
+    head = CosineHead(in_features, num_classes, zeta) if cosine else LinearHead(in_features, num_classes)
+    if text_features is not None:
+        if text_features.shape != head.weight.shape:
+            raise ValueError(
+                f"language-aware initialisation needs text features of shape {tuple(head.weight.shape)} "
+                f"(classes, image feature size), got {tuple(text_features.shape)}"
+            )
+        with torch.no_grad():
+            head.weight.copy_(text_features)
+            if isinstance(head, LinearHead):
+                head.bias.zero_()
+    return head

@@ -1,0 +1,87 @@
+"""Mixing the two predictions (Eq. 11, Algorithm 2) and choosing the mix on validation data."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Optional, Sequence
+
+import torch
+from torch import Tensor
+
+ALPHAS = tuple(round(0.05 * step, 2) for step in range(21))
+BETAS = (0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 4.0)
+
+
+def blend(
+    ce_logits: Tensor, kd_logits: Tensor, alpha: float = 0.5, beta: float = 1.0, classes: Optional[Tensor] = None
+) -> Tensor:
+    """``alpha * softmax(ce_logits) + (1 - alpha) * softmax(kd_logits / beta)`` (Eq. 11).
+
+    Args:
+        ce_logits: (batch, classes) of the host method's own prediction.
+        kd_logits: (batch, classes) of the KD head.
+        alpha: share of the host method, in [0, 1].
+        beta: temperature of the KD head, > 0.
+        classes: (k,) indices of the classes that a test set has, or None for all. They are gathered before each
+            softmax, so the mix is the one of a k-way task (ImageNet-A and -R have 200 of the 1000 classes).
+
+    Returns:
+        (batch, classes or k) probabilities in float32 or wider, rows summing to 1.
+    """
+    _check_mix(alpha, beta)
+    if classes is not None:
+        ce_logits, kd_logits = ce_logits[:, classes], kd_logits[:, classes]
+    if ce_logits.shape != kd_logits.shape:
+        raise ValueError(f"the two heads disagree: {tuple(ce_logits.shape)} against {tuple(kd_logits.shape)}")
+    return alpha * _probabilities(ce_logits) + (1 - alpha) * _probabilities(kd_logits / beta)
+
+
+class Mix(NamedTuple):
+    """A choice of alpha and beta and its accuracy (a fraction in [0, 1]) on the data it was chosen on."""
+
+    alpha: float
+    beta: float
+    accuracy: float
+
+
+def search_mix(
+    ce_logits: Tensor,
+    kd_logits: Tensor,
+    labels: Tensor,
+    alphas: Sequence[float] = ALPHAS,
+    betas: Sequence[float] = BETAS,
+) -> Mix:
+    """The best alpha and beta of a grid on *validation* data (Sec. 4.1; grid of Fig. 10). Never give it test data.
+
+    Equal accuracies are decided by distance from the paper's fixed values: alpha nearest 0.5, then beta nearest 1
+    (in ratio), then the smaller alpha, then the smaller beta. The result depends on nothing else.
+
+    Args:
+        ce_logits, kd_logits: (images, classes).
+        labels: (images,) class indices; at least one.
+        alphas, betas: the grid.
+    """
+    if len(labels) == 0:
+        raise ValueError("alpha and beta cannot be searched on an empty validation set")
+    ce_probabilities = _probabilities(ce_logits)
+    best, best_key = None, None
+    for beta in betas:
+        kd_probabilities = _probabilities(kd_logits / beta)
+        for alpha in alphas:
+            _check_mix(alpha, beta)
+            predictions = (alpha * ce_probabilities + (1 - alpha) * kd_probabilities).argmax(dim=-1)
+            correct = int((predictions == labels).sum())
+            key = (-correct, round(abs(alpha - 0.5), 6), max(beta, 1 / beta), alpha, beta)
+            if best_key is None or key < best_key:
+                best, best_key = Mix(alpha, beta, correct / len(labels)), key
+    return best
+
+
+def _probabilities(logits: Tensor) -> Tensor:
+    return torch.softmax(logits if logits.dtype == torch.float64 else logits.float(), dim=-1)
+
+
+def _check_mix(alpha: float, beta: float) -> None:
+    if not 0 <= alpha <= 1:
+        raise ValueError(f"alpha must lie in [0, 1], got {alpha}")
+    if not beta > 0:
+        raise ValueError(f"beta must be positive, got {beta}")

@@ -1,0 +1,106 @@
+"""The DHO objective (Kang et al., Simple Semi-supervised Knowledge Distillation ..., Eq. 2-7 and Algorithm 1)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Optional
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+def kd_divergence(
+    student_logits: Tensor, teacher_logits: Tensor, temperature: float = 2.0, scale_by_temperature: bool = True
+) -> Tensor:
+    """KL(teacher || student) of softened predictions, averaged over the batch (Eq. 7; softening as in Alg. 1).
+
+    Algorithm 1 prints the divergence the other way round; Eq. 3 and 7 and the authors' code agree on this one.
+
+    Args:
+        student_logits: (batch, classes), of any floating dtype; the divergence is computed in float32 or wider.
+        teacher_logits: (batch, classes), ``cos / zeta`` for a CLIP teacher. No gradient flows into them.
+        temperature: eta > 0, divides both logits before the softmax.
+        scale_by_temperature: multiply by ``temperature ** 2`` (Hinton et al., 2015), which keeps the size of the
+            gradient independent of the temperature. The authors' code does; the paper does not print it.
+
+    Returns:
+        A scalar in nats; 0 for an empty batch.
+    """
+    if student_logits.shape != teacher_logits.shape:
+        raise ValueError(
+            f"the KD head gives logits of shape {tuple(student_logits.shape)}, the teacher "
+            f"{tuple(teacher_logits.shape)}; both must be (batch, classes) over the same classes"
+        )
+    if len(student_logits) == 0:
+        return student_logits.sum()
+    student = F.log_softmax(_at_least_float32(student_logits) / temperature, dim=-1)
+    teacher = F.log_softmax(_at_least_float32(teacher_logits.detach()) / temperature, dim=-1)
+    divergence = F.kl_div(student, teacher, reduction="batchmean", log_target=True)
+    return divergence * temperature**2 if scale_by_temperature else divergence
+
+
+class DHOTerms(NamedTuple):
+    """The loss to differentiate and its parts, all scalars: ``total = lam * ce + (1 - lam) * (kd_x + kd_u)``."""
+
+    total: Tensor
+    ce: Tensor
+    kd_x: Tensor
+    kd_u: Tensor
+
+
+class DHOLoss(nn.Module):
+    """``lam * CE + (1 - lam) * (KD on labelled + KD on unlabelled)``, each a batch mean (Eq. 6-7, Alg. 1 line 24).
+
+    Args:
+        lam: weight of the supervised side, in [0, 1].
+        temperature: eta of :func:`kd_divergence`, > 0.
+        scale_by_temperature: see :func:`kd_divergence`.
+
+    Raises:
+        ValueError: an argument is out of its range.
+
+    Example:
+        >>> terms = DHOLoss()(ce_logits, labels, kd_logits, teacher_logits, kd_logits_u, teacher_logits_u)
+        >>> terms.total.backward()
+    """
+
+    def __init__(self, lam: float = 0.5, temperature: float = 2.0, scale_by_temperature: bool = True) -> None:
+        super().__init__()
+        if not 0 <= lam <= 1:
+            raise ValueError(f"lam must lie in [0, 1], got {lam}")
+        if not temperature > 0:
+            raise ValueError(f"temperature must be positive, got {temperature}")
+        self.lam, self.temperature, self.scale_by_temperature = lam, temperature, scale_by_temperature
+
+    def forward(
+        self,
+        ce_logits: Tensor,
+        labels: Tensor,
+        kd_logits_x: Tensor,
+        teacher_logits_x: Tensor,
+        kd_logits_u: Optional[Tensor] = None,
+        teacher_logits_u: Optional[Tensor] = None,
+        extra: Optional[Tensor] = None,
+    ) -> DHOTerms:
+        """Combine the two pathways.
+
+        Args:
+            ce_logits: (batch, classes), the host method's own prediction for the labelled images.
+            labels: (batch,) class indices.
+            kd_logits_x, teacher_logits_x: (batch, classes), the KD head and the teacher on the labelled images.
+            kd_logits_u, teacher_logits_u: (unlabelled batch, classes), or None when there are no unlabelled images.
+            extra: a scalar that the host adds to its cross-entropy (its own regularisation), or None.
+        """
+        ce = F.cross_entropy(_at_least_float32(ce_logits), labels)
+        if extra is not None:
+            ce = ce + extra
+        kd_x = self._kd(kd_logits_x, teacher_logits_x)
+        kd_u = ce.new_zeros(()) if kd_logits_u is None else self._kd(kd_logits_u, teacher_logits_u)
+        return DHOTerms(self.lam * ce + (1 - self.lam) * (kd_x + kd_u), ce, kd_x, kd_u)
+
+    def _kd(self, student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
+        return kd_divergence(student_logits, teacher_logits, self.temperature, self.scale_by_temperature)
+
+
+def _at_least_float32(logits: Tensor) -> Tensor:
+    return logits if logits.dtype == torch.float64 else logits.float()

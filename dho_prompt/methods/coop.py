@@ -1,0 +1,127 @@
+"""CoOp: learned context vectors before the class names (Zhou et al., Learning to Prompt for VLMs, IJCV 2022)."""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dho_prompt.clip.loading import LoadedCLIP
+from dho_prompt.clip.prompts import PromptTokens, padded_ids
+from dho_prompt.clip.text import PromptedTextEncoder, embed_context
+from dho_prompt.clip.tower import text_module
+
+CONSTANT_KEYS = ("token_prefix", "token_suffix")
+
+
+class PromptLearner(nn.Module):
+    """The context, and CoOp's checkpoint keys for it: ``ctx``, ``token_prefix``, ``token_suffix``.
+
+    The context is kept in float32 whatever the precision of the towers. The other two keys are the embeddings around
+    it, which depend on the class names: CoOp saves them and ignores them when loading, and so do we; they are made
+    when a checkpoint is written and take no memory before.
+
+    Args:
+        start: (n_ctx, width) or, one per class, (classes, n_ctx, width) values to start from.
+        constants: returns the embeddings before and behind the context, (classes, 1, width) and (classes, *, width).
+    """
+
+    def __init__(self, start: Tensor, constants: Callable[[], Tuple[Tensor, Tensor]]) -> None:
+        super().__init__()
+        self.ctx = nn.Parameter(start.detach().float().clone())
+        self._constants = constants
+
+    def forward(self) -> Tensor:
+        """The context: (n_ctx, width), or (classes, n_ctx, width) with CSC; float32."""
+        return self.ctx
+
+    def _save_to_state_dict(self, destination: Dict[str, Any], prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        for key, value in zip(CONSTANT_KEYS, self._constants()):
+            destination[prefix + key] = value
+
+    def _load_from_state_dict(self, state_dict: Dict[str, Any], prefix: str, *args: Any) -> None:
+        for key in CONSTANT_KEYS:
+            state_dict.pop(prefix + key, None)
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+class CoOpMethod(nn.Module):
+    """CLIP with a learned context: ``exp(logit_scale) * cos(image, text(context, class))``.
+
+    Args:
+        clip: the student CLIP, frozen.
+        classnames: one name per class.
+        n_ctx: number of context tokens, at least 1.
+        ctx_init: words to start from, whose number replaces ``n_ctx``; "" for normal noise of std 0.02.
+        class_specific: one context per class (CSC). Without effect when it starts from words, as in CoOp.
+        position: where the class name stands: end, middle or front.
+
+    Raises:
+        ValueError: a class name does not fit beside ``n_ctx`` tokens, or ``position`` is unknown.
+    """
+
+    def __init__(
+        self,
+        clip: LoadedCLIP,
+        classnames: Sequence[str],
+        n_ctx: int = 16,
+        ctx_init: str = "",
+        class_specific: bool = False,
+        position: str = "end",
+    ) -> None:
+        super().__init__()
+        self.clip = clip
+        n_ctx = len(ctx_init.replace("_", " ").split()) if ctx_init else n_ctx
+        self.text_encoder = PromptedTextEncoder(clip.model, clip.tokenizer, classnames, n_ctx, position, ctx_init)
+        if ctx_init:
+            start = embed_context(clip.model, clip.tokenizer, ctx_init)
+        else:
+            shape = (len(classnames), n_ctx) if class_specific else (n_ctx,)
+            start = torch.empty(*shape, self.text_encoder.width).normal_(std=0.02)
+        rows = PromptTokens(clip.tokenizer, classnames, n_ctx, "end", ctx_init).slots
+        self.prompt_learner = PromptLearner(start, lambda: _constant_embeddings(clip, rows, n_ctx))
+        self._kept: Optional[Tuple[Any, Tensor]] = None  # (state of the context, its text features)
+
+    def trainable(self) -> List[Tuple[str, nn.Module]]:
+        """Names (checkpoint folders) and modules that training updates and checkpoints hold."""
+        return [("prompt_learner", self.prompt_learner)]
+
+    def encode_image(self, images: Tensor) -> Tensor:
+        """(batch, 3, size, size) -> (batch, d) un-normalised image features; no gradient, the tower is frozen."""
+        with torch.no_grad():
+            return self.clip.encode_image(images)
+
+    def text_features(self) -> Tensor:
+        """(classes, d) normalised, float32. Without gradient they are computed once per state of the context."""
+        ctx = self.prompt_learner.ctx
+        if torch.is_grad_enabled():
+            return self._encode_text()
+        state = (id(ctx), ctx._version, ctx.device)  # every in-place update and every load counts _version up
+        if self._kept is None or self._kept[0] != state:
+            self._kept = (state, self._encode_text())
+        return self._kept[1]
+
+    def _encode_text(self) -> Tensor:
+        return F.normalize(self.text_encoder(self.prompt_learner()).float(), dim=-1)
+
+    def logits(self, features: Tensor) -> Tensor:
+        """(batch, d) un-normalised image features -> (batch, classes) float32 logits."""
+        text_features = self.text_features()
+        with torch.autocast(features.device.type, enabled=False):
+            return self.clip.logit_scale * F.normalize(features.float(), dim=-1) @ text_features.t()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(batch, 3, size, size) -> (batch, classes) logits."""
+        return self.logits(self.encode_image(images))
+
+
+@torch.no_grad()
+def _constant_embeddings(clip: LoadedCLIP, rows: List[List[int]], n_ctx: int) -> Tuple[Tensor, Tensor]:
+    """The embeddings that CoOp saves: the start token, and all that follows the context up to the last position."""
+    embedding = text_module(clip.model).token_embedding
+    ids = padded_ids(rows, clip.tokenizer.context_length, placeholder=0).to(embedding.weight.device)
+    embedded = embedding(ids)
+    return embedded[:, :1].clone(), embedded[:, 1 + n_ctx :].clone()

@@ -1,0 +1,197 @@
+"""The DHO pathway on a method's trainer: KD head, teacher, unlabelled images, the two losses and the mix."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Dict, List, Optional
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from dho_prompt.clip.loading import load_clip
+from dho_prompt.clip.templates import templates_for
+from dho_prompt.clip.zeroshot import class_text_features
+from dho_prompt.config import check_choice
+from dho_prompt.data.pair import PairLoader, UnlabelledImages
+from dho_prompt.data.views import View
+from dho_prompt.engine import build_dataset, compute_accuracy, read_image
+from dho_prompt.files import read_json, write_json
+from dho_prompt.heads import kd_head
+from dho_prompt.inference import blend, search_mix
+from dho_prompt.losses import DHOLoss
+from dho_prompt.teachers import ZeroShotTeacher, own_zeta
+from dho_prompt.trainer import weight_precision
+
+POOLS = ("all", "exclude_labeled", "none")
+MIX = "mix.json"
+
+
+class DHOPathway:
+    """Mix into a :class:`~dho_prompt.trainer.MethodTrainer`, before it (Alg. 1 and 2 of the paper).
+
+    The KD head is a model of its own (checkpoint folder ``kd_head``), so that the host method's checkpoints keep their
+    keys. The teacher is loaded when training begins; evaluation does without it.
+    """
+
+    def check_cfg(self, cfg: Any) -> None:
+        super().check_cfg(cfg)
+        dho = cfg.TRAINER.DHO
+        check_choice("TRAINER.DHO.UNLABELED", dho.UNLABELED, POOLS)
+        check_choice("TRAINER.DHO.HEAD", dho.HEAD, ("cosine", "linear"))
+        check_choice("TRAINER.DHO.HEAD_INIT", dho.HEAD_INIT, ("language", "kaiming"))
+        blend(torch.zeros(1, 1), torch.zeros(1, 1), dho.ALPHA, dho.BETA)  # names a value out of range
+        self.dho_loss = DHOLoss(dho.LAMBDA, dho.TEMPERATURE, dho.SCALE_BY_TEMPERATURE)
+
+    # Data
+
+    def build_data_loader(self) -> None:
+        super().build_data_loader()
+        dho = self.cfg.TRAINER.DHO
+        if dho.SEARCH and self.val_loader is None:
+            raise ValueError(
+                f"TRAINER.DHO.SEARCH needs a validation set, and {self.cfg.DATASET.NAME} has none; set it to False to use "
+                f"TRAINER.DHO.ALPHA {dho.ALPHA} and TRAINER.DHO.BETA {dho.BETA}"
+            )
+        self.pool = self._unlabelled_pool()
+        loader_u = self._unlabelled_loader() if self.pool else None
+        self.train_loader_x = PairLoader(self.train_loader_x, loader_u, self.cfg.TRAIN.COUNT_ITER)
+
+    def _unlabelled_pool(self) -> List[Any]:
+        """Every training image of the data set's own class, or those that are not labelled (Alg. 1 line 7)."""
+        which = self.cfg.TRAINER.DHO.UNLABELED
+        if which == "none":
+            return []
+        cfg = self.cfg.clone()
+        cfg.defrost()
+        cfg.DATASET.NUM_SHOTS = -1  # the few-shot data sets of the CoOp family drop the other images
+        dataset = build_dataset(cfg)
+        pool = dataset.train_u or dataset.train_x
+        if which == "exclude_labeled":
+            labelled = {item.impath for item in self.dm.dataset.train_x}
+            pool = [item for item in pool if item.impath not in labelled]
+            if not pool:
+                raise ValueError(
+                    "TRAINER.DHO.UNLABELED is exclude_labeled, but every training image is labelled; use all or none, or "
+                    "fewer DATASET.NUM_SHOTS"
+                )
+        return pool
+
+    def _unlabelled_loader(self) -> DataLoader:
+        loader = self.cfg.DATALOADER
+        settings = loader.TRAIN_X if loader.TRAIN_U.SAME_AS_X else loader.TRAIN_U
+        return DataLoader(
+            UnlabelledImages(self.pool, self.crop, read_image),
+            batch_size=settings.BATCH_SIZE,
+            shuffle=True,
+            num_workers=loader.NUM_WORKERS,
+            drop_last=len(self.pool) >= settings.BATCH_SIZE,
+            pin_memory=self.device.type == "cuda",
+        )
+
+    def labelled_and_pool(self) -> tuple:
+        return self.dm.dataset.train_x, self.pool
+
+    # Model
+
+    def build_model(self) -> None:
+        super().build_model()
+        dho, clip = self.cfg.TRAINER.DHO, self.model.clip
+        text_features = None
+        if dho.HEAD_INIT == "language":
+            text_features = class_text_features(clip, self.classnames, self._templates()).float()
+        # before the teacher is known the temperature is the student's own; a checkpoint brings the right one
+        zeta = dho.ZETA or own_zeta(clip)
+        head = kd_head(clip.embed_dim, self.num_classes, dho.HEAD == "cosine", zeta, text_features)
+        self.kd_head = head.to(self.device)
+        self.add_model("kd_head", self.kd_head, dho.HEAD_LR)
+        self.teacher: Optional[ZeroShotTeacher] = None
+        self.mix = {"alpha": dho.ALPHA, "beta": dho.BETA, "chosen": "fixed by the configuration"}
+
+    def _templates(self) -> List[str]:
+        return list(self.cfg.TRAINER.DHO.TEACHER.TEMPLATES) or templates_for(self.cfg.DATASET.NAME)
+
+    @property
+    def depends_on_classes(self) -> bool:
+        return True
+
+    def load_model(self, directory: str, epoch: Optional[int] = None) -> None:
+        super().load_model(directory, epoch)
+        stored = Path(directory or ".") / MIX
+        if directory and stored.exists():
+            self.mix = read_json(stored)
+            print(f"alpha {self.mix['alpha']} and beta {self.mix['beta']} of {stored} ({self.mix['chosen']})")
+
+    # Training
+
+    def before_train(self) -> None:
+        dho = self.cfg.TRAINER.DHO
+        precision = dho.TEACHER.PREC or weight_precision(self.precision(self.cfg))
+        print(f"Loading the teacher ({dho.TEACHER.NAME})")
+        clip = load_clip(dho.TEACHER.NAME, dho.TEACHER.WEIGHTS, precision, self.device)
+        self.teacher = ZeroShotTeacher(clip, self.classnames, self._templates(), dho.ZETA).to(self.device)
+        if dho.HEAD == "cosine":
+            self.kd_head.zeta.fill_(self.teacher.zeta)
+        self.crop.show("img_teacher", View(clip.image_size, tuple(clip.mean), tuple(clip.std)))
+        super().before_train()
+
+    def losses(self, batch: Dict[str, Any]) -> Dict[str, Tensor]:
+        labels = batch["label"].to(self.device)
+        labelled = len(labels)
+        features = self.model.encode_image(self._both(batch, "img"))
+        teacher_logits = self.teacher(self._both(batch, "img_teacher" if "img_teacher" in batch else "img"))
+        ce_logits = self.model.logits(features[:labelled])
+        kd_logits = self.kd_head(features)
+        terms = self.dho_loss(
+            ce_logits, labels, kd_logits[:labelled], teacher_logits[:labelled], kd_logits[labelled:], teacher_logits[labelled:]
+        )
+        return {
+            "loss": terms.total,
+            "loss_ce": terms.ce,
+            "loss_kd_x": terms.kd_x,
+            "loss_kd_u": terms.kd_u,
+            "acc": compute_accuracy(ce_logits, labels)[0],
+        }
+
+    def _both(self, batch: Dict[str, Any], key: str) -> Tensor:
+        """The labelled images, then the unlabelled ones if there are any."""
+        images = [batch[key], batch[f"{key}_u"]] if f"{key}_u" in batch else [batch[key]]
+        return torch.cat([part.to(self.device, non_blocking=True) for part in images])
+
+    # Inference
+
+    def predict(self, images: Tensor) -> Dict[str, Tensor]:
+        features = self.model.encode_image(images)
+        ce_logits, kd_logits = self.model.logits(features), self.kd_head(features)
+        mixed = blend(ce_logits, kd_logits, self.mix["alpha"], self.mix["beta"])
+        return {"blend": mixed, "ce": ce_logits, "kd": kd_logits}
+
+    def before_test(self) -> None:
+        if self.cfg.TRAINER.DHO.SEARCH:
+            if self.val_is_test:
+                self.mix["chosen"] = "fixed: the validation set is the test set, so nothing is searched on it"
+            else:
+                self.mix = self._searched_mix()
+        write_json(Path(self.cfg.OUTPUT_DIR) / MIX, self.mix)
+        print(f"alpha {self.mix['alpha']}, beta {self.mix['beta']} ({self.mix['chosen']})")
+
+    @torch.no_grad()
+    def _searched_mix(self) -> Dict[str, Any]:
+        self.set_model_mode("eval")
+        ce_logits, kd_logits, labels = [], [], []
+        for batch in tqdm(self.val_loader, desc="validation"):
+            images, batch_labels = self.parse_batch_test(batch)
+            with self.autocast():
+                scores = self.predict(images)
+            ce_logits.append(scores["ce"].float().cpu())
+            kd_logits.append(scores["kd"].float().cpu())
+            labels.append(batch_labels.cpu())
+        found = search_mix(torch.cat(ce_logits), torch.cat(kd_logits), torch.cat(labels))
+        chosen = f"searched on {len(torch.cat(labels))} validation images: {100 * found.accuracy:.2f}%"
+        return {"alpha": found.alpha, "beta": found.beta, "chosen": chosen}
+
+    def results(self) -> Dict[str, Any]:
+        dho = self.cfg.TRAINER.DHO
+        teacher = {"name": dho.TEACHER.NAME, "zeta": self.teacher.zeta, "templates": self._templates()}
+        return {**super().results(), "mix": self.mix, "teacher": teacher}

@@ -1,0 +1,151 @@
+"""The command line: ``python -m dho_prompt.train`` with CoOp's flags and KEY VALUE overrides."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import List, Optional
+
+from yacs.config import CfgNode
+
+from dho_prompt.config import extend_cfg, merge_file, merge_opts, plain
+from dho_prompt.engine import (
+    TRAINER_REGISTRY,
+    build_trainer,
+    collect_env_info,
+    describe_engine,
+    get_cfg_default,
+    register_if_absent,
+    set_random_seed,
+    setup_logger,
+)
+from dho_prompt.evaluation.runs import RESULTS, run_state
+
+ENVIRONMENT = "DHO_PROMPT_DEBUG"
+
+
+def parser() -> argparse.ArgumentParser:
+    """CoOp's flags."""
+    parse = argparse.ArgumentParser(prog="python -m dho_prompt.train", description="Train or evaluate one run.")
+    parse.add_argument("--root", default="", metavar="FOLDER", help="folder of the data sets")
+    parse.add_argument("--output-dir", default="", metavar="FOLDER", help="output folder of the run")
+    parse.add_argument("--resume", default="", metavar="FOLDER", help="output folder of another run to go on from")
+    parse.add_argument("--seed", type=int, default=None, help="0 or more fixes the seed; negative draws freely")
+    parse.add_argument("--source-domains", nargs="+", help="source domains (Dassl)")
+    parse.add_argument("--target-domains", nargs="+", help="target domains (Dassl)")
+    parse.add_argument("--transforms", nargs="+", help="training transforms, INPUT.TRANSFORMS")
+    parse.add_argument("--config-file", default="", metavar="YAML", help="configuration of the trainer")
+    parse.add_argument("--dataset-config-file", default="", metavar="YAML", help="configuration of the data set")
+    parse.add_argument("--trainer", default="", help="name of the trainer, e.g. CoOpDHO")
+    parse.add_argument("--backbone", default="", help="name of the CLIP model, MODEL.BACKBONE.NAME")
+    parse.add_argument("--head", default="", help="MODEL.HEAD.NAME (Dassl)")
+    parse.add_argument("--eval-only", action="store_true", help="evaluate a trained run")
+    parse.add_argument("--model-dir", default="", metavar="FOLDER", help="output folder of the run to evaluate")
+    parse.add_argument("--load-epoch", type=int, help="epoch of the checkpoint to evaluate")
+    parse.add_argument("--no-train", action="store_true", help="build everything, train nothing")
+    parse.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="configuration overrides")
+    return parse
+
+
+def setup_cfg(args: argparse.Namespace) -> CfgNode:
+    """Dassl's defaults, ours, the data set's file, the trainer's file, the flags, the overrides; later ones win."""
+    cfg = extend_cfg(get_cfg_default())
+    for path in (args.dataset_config_file, args.config_file):
+        if path:
+            merge_file(cfg, find_config(path))
+    flags = {
+        "DATASET.ROOT": args.root,
+        "OUTPUT_DIR": args.output_dir,
+        "RESUME": args.resume,
+        "DATASET.SOURCE_DOMAINS": args.source_domains,
+        "DATASET.TARGET_DOMAINS": args.target_domains,
+        "INPUT.TRANSFORMS": args.transforms,
+        "TRAINER.NAME": args.trainer,
+        "MODEL.BACKBONE.NAME": args.backbone,
+        "MODEL.HEAD.NAME": args.head,
+    }
+    for key, value in flags.items():
+        if value:
+            node, leaf = key.rpartition(".")[::2]
+            target = cfg
+            for name in filter(None, node.split(".")):
+                target = target[name]
+            target[leaf] = tuple(value) if isinstance(value, list) else value
+    if args.seed is not None:
+        cfg.SEED = args.seed
+    merge_opts(cfg, args.opts)
+    if "DATALOADER.TRAIN_X.BATCH_SIZE" in args.opts[0::2]:
+        cfg.DATALOADER.FIT_BATCH = False  # what was asked for by name is not changed silently
+    cfg.freeze()
+    return cfg
+
+
+def find_config(path: str) -> str:
+    """``path`` if it is a file, else the file of that name among the configurations that come with the package."""
+    if Path(path).is_file():
+        return path
+    package = Path(__file__).resolve().parent
+    for configs in (package / "configs", package.parent / "configs"):
+        for candidate in (configs / path, configs.parent / path):
+            if candidate.is_file():
+                return str(candidate)
+    return path
+
+
+def register() -> None:
+    """Put our trainers and data sets in the registries, under names that are still free."""
+    import dho_prompt.data.datasets  # noqa: F401  registers the data sets
+    import dho_prompt.trainers.coop_dho  # noqa: F401  registers CoOpDHO
+    from dho_prompt.trainers.coop import CoOp
+
+    register_if_absent(TRAINER_REGISTRY, CoOp)
+
+
+def run(argv: Optional[List[str]] = None) -> None:
+    """Train, or evaluate with ``--eval-only``, what the arguments say; see :func:`main` for errors."""
+    args = parser().parse_args(argv)
+    cfg = setup_cfg(args)
+    if cfg.TORCH_THREADS:
+        import torch
+
+        torch.set_num_threads(cfg.TORCH_THREADS)
+    if not (args.eval_only or args.no_train) and run_state(cfg.OUTPUT_DIR, plain(cfg)) == "finished":
+        print(f"{cfg.OUTPUT_DIR} is finished ({RESULTS} is there): nothing to do")
+        return
+    setup_logger(cfg.OUTPUT_DIR)
+    print(describe_engine())
+    if cfg.VERBOSE:
+        print("Arguments")
+        for name, value in sorted(vars(args).items()):
+            print(f"  {name}: {value}")
+        print(f"Configuration\n{cfg}")
+        print(f"Environment\n{collect_env_info()}")
+    if cfg.SEED >= 0:
+        print(f"Setting fixed seed: {cfg.SEED}")
+        set_random_seed(cfg.SEED)
+    register()
+    trainer = build_trainer(cfg)
+    if args.eval_only:
+        trainer.load_model(args.model_dir, epoch=args.load_epoch)
+        trainer.test()
+    elif not args.no_train:
+        trainer.train()
+
+
+def main(argv: Optional[List[str]] = None) -> None:
+    """:func:`run`, with a wrong input shown as one message and exit status 1.
+
+    The environment variable DHO_PROMPT_DEBUG=1 shows the traceback instead.
+    """
+    try:
+        run(argv)
+    except (ValueError, OSError, FloatingPointError) as error:
+        if os.environ.get(ENVIRONMENT):
+            raise
+        sys.exit(f"dho_prompt: error: {error}\n({ENVIRONMENT}=1 shows where)")
+
+
+if __name__ == "__main__":
+    main()

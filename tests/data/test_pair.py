@@ -1,0 +1,48 @@
+"""Labelled and unlabelled batches side by side; no label leaks out of the pool."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from dho_prompt.data.pair import PairLoader, UnlabelledImages
+
+
+def loaders(labelled=10, unlabelled=28, batch=4):
+    x = [{"img": torch.tensor(float(n)), "label": n % 3} for n in range(labelled)]
+    u = [{"img": torch.tensor(100.0 + n), "index": n} for n in range(unlabelled)]
+    return DataLoader(x, batch, drop_last=True), DataLoader(u, batch, drop_last=True)
+
+
+@pytest.mark.parametrize("count, steps", [("train_x", 2), ("train_u", 7), ("smaller_one", 2)])
+def test_an_epoch_is_what_count_says_and_the_shorter_loader_starts_again(count, steps):
+    pairs = PairLoader(*loaders(), count)
+    batches = list(pairs)
+    assert len(batches) == len(pairs) == steps
+    assert all(set(batch) == {"img", "label", "img_u", "index_u"} for batch in batches)
+    assert [int(batch["img_u"][0]) for batch in batches] == [100 + 4 * step for step in range(steps)]
+    assert [int(batch["img"][0]) for batch in batches] == [0, 4, 0, 4, 0, 4, 0][:steps]
+
+
+def test_without_a_pool_the_labelled_batches_are_untouched():
+    loader_x, _ = loaders()
+    pairs = PairLoader(loader_x, None)
+    for plain, paired in zip(loader_x, pairs):
+        assert set(paired) == set(plain) and torch.equal(paired["img"], plain["img"])
+    assert pairs.dataset is loader_x.dataset
+
+
+def test_labelled_only_can_match_the_number_of_steps():
+    assert len(list(PairLoader(loaders()[0], None, "train_u", length_u=7))) == 7
+
+
+def test_unlabelled_images_give_no_label():
+    secret = SimpleNamespace(impath="a.png", label=5, classname="five")
+    sample = UnlabelledImages([secret], lambda image: {"img": image}, lambda path: path.upper())[0]
+    assert sample == {"img": "A.PNG", "index": 0}
+
+
+def test_unknown_count_is_refused():
+    with pytest.raises(ValueError, match="TRAIN.COUNT_ITER is 'train_y'; allowed are train_x"):
+        PairLoader(*loaders(), "train_y")

@@ -1,0 +1,1 @@
+"""Dassl-style trainer classes, one file per method; import them as ``dho_prompt.trainers.<file>``."""
