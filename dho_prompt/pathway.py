@@ -103,7 +103,8 @@ class DHOPathway:
             text_features = class_text_features(clip, self.classnames, self._templates()).float()
         # before the teacher is known the temperature is the student's own; a checkpoint brings the right one
         zeta = dho.ZETA or own_zeta(clip)
-        head = kd_head(clip.embed_dim, self.num_classes, dho.HEAD == "cosine", zeta, text_features)
+        with torch.random.fork_rng():  # the host draws what it would draw without us
+            head = kd_head(clip.embed_dim, self.num_classes, dho.HEAD == "cosine", zeta, text_features)
         self.kd_head = head.to(self.device)
         self.add_model("kd_head", self.kd_head, dho.HEAD_LR)
         self.teacher: Optional[ZeroShotTeacher] = None
@@ -129,7 +130,8 @@ class DHOPathway:
         dho = self.cfg.TRAINER.DHO
         precision = dho.TEACHER.PREC or weight_precision(self.precision(self.cfg))
         print(f"Loading the teacher ({dho.TEACHER.NAME})")
-        clip = load_clip(dho.TEACHER.NAME, dho.TEACHER.WEIGHTS, precision, self.device)
+        with torch.random.fork_rng():
+            clip = load_clip(dho.TEACHER.NAME, dho.TEACHER.WEIGHTS, precision, self.device)
         self.teacher = ZeroShotTeacher(clip, self.classnames, self._templates(), dho.ZETA).to(self.device)
         if dho.HEAD == "cosine":
             self.kd_head.zeta.fill_(self.teacher.zeta)

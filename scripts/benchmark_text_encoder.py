@@ -34,7 +34,7 @@ hippopotamus; bighorn sheep; Arabian camel; giant panda; chimpanzee; accordion; 
 backpack; barber chair; barn; baseball player; bell tower; bicycle; bookcase; bow tie; cassette player; chain saw;
 coffee mug; computer keyboard; desktop computer; dishwasher; electric guitar; espresso machine; fire truck;
 garbage truck; grand piano; hair dryer; harmonica; hot air balloon; iPod; lighthouse; mobile phone; mountain bike;
-parachute; pickup truck; school bus; soccer ball; steam locomotive; tennis ball; umbrella; washing machine
+parachute; pickup truck; school bus; soccer ball; steam locomotive; tennis ball; washing machine
 """
 
 

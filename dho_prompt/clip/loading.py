@@ -11,7 +11,7 @@ from open_clip.model import convert_weights_to_lp, get_cast_dtype
 from open_clip.transformer import LayerNormFp32
 from torch import Tensor, nn
 
-from .names import ModelSpec, resolve_name
+from .names import OPENAI_NAMES, ModelSpec, resolve_name
 from .weights import find_weights, put_weights, read_state_dict
 
 PRECISIONS = ("fp32", "fp16", "bf16", "amp")
@@ -79,6 +79,11 @@ def load_clip(name: str, weights: str = "", precision: str = "fp32", device: tor
     spec = resolve_name(name)
     path = find_weights(spec, weights)
     state = read_state_dict(path)
+    if "input_resolution" in state and not spec.architecture.get("quick_gelu", False):
+        raise ValueError(
+            f"{path} is an archive of OpenAI's, whose models need QuickGELU, but {name} runs GELU: name the model by one "
+            f"of {', '.join(OPENAI_NAMES)}"
+        )
     model = build_model(spec, precision)
     put_weights(model, state, f"{path} (for {name})")
     size = model.visual.image_size

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,8 @@ def _from_registry(name: str, model: str, tag: str) -> ModelSpec:
     if tag and tag not in tags:
         raise ValueError(f"open_clip's {model} has no weights {tag!r}; known are: {', '.join(tags) or 'none'}")
     pretrained = open_clip.get_pretrained_cfg(model, tag) if tag else {}
+    if pretrained.get("quick_gelu"):  # belongs to the weights: open_clip's plain ViT-B-16 would run OpenAI's with GELU
+        architecture["quick_gelu"] = True
     return ModelSpec(name, architecture, pretrained, tokenizer_name=model)
 
 
@@ -123,10 +126,15 @@ def _from_folder(name: str, folder: Path) -> ModelSpec:
 
 
 def _unknown(name: str, known: list[str]) -> ValueError:
-    simple = {option.split(":")[-1].lower().replace("/", "-"): option for option in reversed(known)}
-    near = difflib.get_close_matches(name.split(":")[-1].lower().replace("/", "-"), simple, n=4, cutoff=0.5)
+    simple = {_simplified(option): option for option in reversed(known)}
+    near = difflib.get_close_matches(_simplified(name), simple, n=4, cutoff=0.5)
     nearest = ", ".join(simple[option] for option in near) or ", ".join(OPENAI_NAMES)
     return ValueError(
         f"unknown CLIP model {name!r}; nearest are: {nearest}. Other models: open_clip:<model>:<pretrained tag>, "
         f"hf-hub:<owner>/<model>, or a folder with {CONFIG_FILE} and {WEIGHTS_FILE}"
     )
+
+
+def _simplified(name: str) -> str:
+    """A name without prefix, tag and case, for comparison."""
+    return re.sub(r"^(open_clip|hf-hub):", "", name).split(":")[0].lower().replace("/", "-")

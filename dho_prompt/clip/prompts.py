@@ -99,10 +99,7 @@ def check_tokenizer(tokenizer: Any) -> None:
 
 def token_row(tokenizer: Any, text: str) -> list[int]:
     """Token ids of a text with its start and end token, neither padded nor cut."""
-    ids = tokenizer.encode(text)
-    if tokenizer.eot_token_id in ids:
-        raise ValueError(f"{text!r} contains the end-of-text mark itself; remove it from the class name or template")
-    return [tokenizer.sot_token_id, *ids, tokenizer.eot_token_id]
+    return [tokenizer.sot_token_id, *tokenizer.encode(text), tokenizer.eot_token_id]
 
 
 def padded_ids(rows: Sequence[Sequence[int]], context_length: int, placeholder: int) -> torch.Tensor:

@@ -57,7 +57,9 @@ def _last_block(block: nn.Module, x: Tensor, layout: RowLayout) -> Tensor:
     bias = attn.in_proj_bias
     h = block.ln_1(x)
     kv = F.linear(h, attn.in_proj_weight[width:], None if bias is None else bias[width:])
-    end_q = F.linear(h.index_select(0, layout.end_rows), attn.in_proj_weight[:width], None if bias is None else bias[:width])
+    end_q = F.linear(
+        h.index_select(0, layout.end_rows), attn.in_proj_weight[:width], None if bias is None else bias[:width]
+    )
     shared_k, shared_v = _split_heads(kv, Group(0, 1, layout.shared), attn.num_heads, 2)
     attended, first = [], 0
     for group in layout.groups:

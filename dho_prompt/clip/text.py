@@ -81,7 +81,7 @@ class PromptedTextEncoder(nn.Module):
 
 
 def encode_texts(clip_model: nn.Module, tokenizer: Any, texts: Sequence[str]) -> Tensor:
-    """Features of plain texts, by the same short way as learned prompts.
+    """Features of plain texts, by the same short way as learned prompts where the tower and its tokenizer allow it.
 
     Returns:
         (texts, embed_dim) un-normalised text features.
@@ -89,11 +89,10 @@ def encode_texts(clip_model: nn.Module, tokenizer: Any, texts: Sequence[str]) ->
     Raises:
         ValueError: a text has more tokens than the tower reads.
     """
-    if why_not_causal(clip_model, getattr(tokenizer, "eot_token_id", -1)):
+    if not hasattr(tokenizer, "encode") or why_not_causal(clip_model, tokenizer.eot_token_id):
         ids = tokenizer(list(texts)).to(next(clip_model.parameters()).device)
         features = clip_model.encode_text(ids)
         return features[0] if isinstance(features, tuple) else features
-    check_tokenizer(tokenizer)
     rows = [token_row(tokenizer, text) for text in texts]
     longest = max(range(len(rows)), key=lambda index: len(rows[index]))
     if len(rows[longest]) > tokenizer.context_length:

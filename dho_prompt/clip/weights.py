@@ -22,7 +22,13 @@ from torch import Tensor, nn
 from .names import WEIGHTS_FILE, ModelSpec
 
 # entries of OpenAI's archives, and of old Hugging Face text towers, that are no weights
-NO_WEIGHTS = ("attn_mask", "input_resolution", "context_length", "vocab_size", "text.transformer.embeddings.position_ids")
+NO_WEIGHTS = (
+    "attn_mask",
+    "input_resolution",
+    "context_length",
+    "vocab_size",
+    "text.transformer.embeddings.position_ids",
+)
 PROBE_SECONDS = 8.0
 # what the readers raise on damaged files: the formats share no type
 READ_ERRORS = (

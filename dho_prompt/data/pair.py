@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+from contextlib import contextmanager
 from typing import Any, Callable, Dict, Iterator, Optional, Sequence
 
+import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
@@ -39,7 +42,8 @@ class PairLoader:
     """Labelled batches, each with an unlabelled batch under keys ending in ``_u`` (Alg. 1 line 7).
 
     To a Dassl trainer of labelled data it looks like its own ``train_loader_x``: the labelled keys are untouched. The
-    shorter loader starts again when it is used up, as in Dassl's TrainerXU.
+    shorter loader starts again when it is used up, as in Dassl's TrainerXU. Order and crops of the unlabelled images
+    are drawn from a stream of their own: the labelled batches are the same with and without them.
 
     Args:
         loader_x: yields dicts of the labelled batch.
@@ -70,14 +74,37 @@ class PairLoader:
         return self.length_u if self.count == "train_u" else min(length_x, self.length_u)
 
     def __iter__(self) -> Iterator[Dict[str, Any]]:
-        batches_x, batches_u = _endless(self.loader_x), None
-        if self.loader_u is not None:
-            batches_u = _endless(self.loader_u)
+        own = _OwnRandomness()
+        batches_x = _endless(self.loader_x)
+        batches_u = None if self.loader_u is None else _endless(self.loader_u)
         for _ in range(len(self)):
             batch = dict(next(batches_x))
             if batches_u is not None:
-                batch.update({f"{key}_u": value for key, value in next(batches_u).items()})
+                with own.draws():
+                    batch_u = next(batches_u)
+                batch.update({f"{key}_u": value for key, value in batch_u.items()})
             yield batch
+
+
+class _OwnRandomness:
+    """A second stream of PyTorch's CPU random numbers that leaves the first where it is.
+
+    It starts from a digest of the first one's state, so a resumed run, whose state is restored, draws the same.
+    """
+
+    def __init__(self) -> None:
+        digest = hashlib.sha256(torch.get_rng_state().numpy().tobytes()).digest()
+        self.state = torch.Generator().manual_seed(int.from_bytes(digest[:7], "big")).get_state()
+
+    @contextmanager
+    def draws(self) -> Iterator[None]:
+        outer = torch.get_rng_state()
+        torch.set_rng_state(self.state)
+        try:
+            yield
+        finally:
+            self.state = torch.get_rng_state()
+            torch.set_rng_state(outer)
 
 
 def _endless(loader: DataLoader) -> Iterator[Dict[str, Any]]:

@@ -46,3 +46,19 @@ def test_unlabelled_images_give_no_label():
 def test_unknown_count_is_refused():
     with pytest.raises(ValueError, match="TRAIN.COUNT_ITER is 'train_y'; allowed are train_x"):
         PairLoader(*loaders(), "train_y")
+
+
+def test_unlabelled_draws_do_not_disturb_the_labelled_ones():
+    data = [{"img": torch.tensor(float(number))} for number in range(12)]
+
+    def drawn(with_pool, seed=5, epochs=2):
+        torch.manual_seed(seed)
+        pairs = PairLoader(DataLoader(data, 3, shuffle=True), DataLoader(data, 5, shuffle=True) if with_pool else None)
+        return [[batch for batch in pairs] for _ in range(epochs)]
+
+    alone, paired = drawn(False), drawn(True)
+    images = lambda epochs, key: [[batch[key].tolist() for batch in epoch] for epoch in epochs]  # noqa: E731
+    assert images(alone, "img") == images(paired, "img")
+    assert images(paired, "img_u") == images(drawn(True), "img_u")  # reproducible
+    assert images(paired, "img_u") != images(drawn(True, seed=6), "img_u")
+    assert images(paired, "img_u")[0] != images(paired, "img_u")[1]  # a fresh order each epoch

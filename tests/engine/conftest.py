@@ -159,9 +159,9 @@ def tiny():
         X, XU, Killed = TinyX, TinyXU, Killed
 
         @staticmethod
-        def start(cls, cfg, kill_in_epoch=None, seed=0):
+        def start(kind, cfg, kill_in_epoch=None, seed=0):
             engine.set_random_seed(seed)
-            trainer = cls(cfg)
+            trainer = kind(cfg)
             trainer.kill_in_epoch = kill_in_epoch
             return trainer
 

@@ -6,7 +6,7 @@ import open_clip
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import RESNET, tiny_clip
+from tiny_clips import RESNET, tiny_clip, tiny_config
 
 from dho_prompt.clip.layout import RowLayout
 from dho_prompt.clip.prompts import PromptTokens
@@ -188,7 +188,7 @@ class TestTowersThatAreNotCausal:
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_is_close(tokenizer, dtype):
     exact = tiny_clip()
-    half = open_clip.CLIP(**_config(), cast_dtype=dtype)
+    half = open_clip.CLIP(**tiny_config(), cast_dtype=dtype)
     half.load_state_dict(exact.state_dict())
     open_clip.model.convert_weights_to_lp(half, dtype)
     half.eval().requires_grad_(False)
@@ -232,9 +232,3 @@ def test_words_of_several_tokens_shift_the_rest_behind_the_context(vit, tokenize
     texts = [f"{words} {name}." for name in EQUAL]
     wanted = vit.encode_text(tokenizer(texts))
     assert_equal(encoder(embed_context(vit, tokenizer, words)), wanted, 1e-6)
-
-
-def _config():
-    from conftest import tiny_config
-
-    return tiny_config()

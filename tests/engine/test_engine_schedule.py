@@ -1,0 +1,123 @@
+"""Learning rates against the formulas of Dassl's documentation, restated here."""
+
+import math
+
+import pytest
+import torch
+
+from dho_prompt import engine
+
+BASE = 0.002
+
+
+def rates(epochs, **optim):
+    cfg = engine.get_cfg_default().OPTIM
+    cfg.merge_from_list([entry for pair in {"LR": BASE, "MAX_EPOCH": epochs, **optim}.items() for entry in pair])
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=cfg.LR)
+    schedule = engine.build_lr_scheduler(optimizer, cfg)
+    seen = []
+    for _ in range(epochs):
+        seen.append(optimizer.param_groups[0]["lr"])
+        assert schedule.get_last_lr() == [seen[-1]]
+        optimizer.step()
+        schedule.step()
+    return seen
+
+
+def cosine(epoch, epochs):
+    return BASE * (1 + math.cos(math.pi * epoch / epochs)) / 2
+
+
+def test_cosine():
+    assert rates(5, LR_SCHEDULER="cosine") == pytest.approx([cosine(epoch, 5) for epoch in range(5)], rel=1e-12)
+
+
+def test_constant_warmup_then_cosine_from_its_start():
+    expected = [1e-5, 1e-5] + [cosine(epoch, 6) for epoch in range(4)]
+    seen = rates(6, LR_SCHEDULER="cosine", WARMUP_EPOCH=2, WARMUP_TYPE="constant", WARMUP_CONS_LR=1e-5)
+    assert seen == pytest.approx(expected, rel=1e-12)
+
+
+def test_linear_warmup_starts_at_its_minimum():
+    expected = [1e-5, BASE / 4, BASE / 2, BASE * 3 / 4] + [cosine(epoch, 8) for epoch in range(4)]
+    seen = rates(8, LR_SCHEDULER="cosine", WARMUP_EPOCH=4, WARMUP_TYPE="linear", WARMUP_MIN_LR=1e-5)
+    assert seen == pytest.approx(expected, rel=1e-12)
+
+
+def test_without_recount_the_schedule_goes_on_from_the_warmup_scaled_to_the_base_rate():
+    seen = rates(6, LR_SCHEDULER="cosine", WARMUP_EPOCH=2, WARMUP_TYPE="constant", WARMUP_RECOUNT=False)
+    expected = [1e-5, 1e-5] + [BASE * cosine(epoch, 6) / cosine(2, 6) for epoch in range(2, 6)]
+    assert seen == pytest.approx(expected, rel=1e-12)
+
+
+def test_multi_step():
+    seen = rates(6, LR_SCHEDULER="multi_step", STEPSIZE=(2, 5), GAMMA=0.1)
+    assert seen == pytest.approx([0.002, 0.002, 0.0002, 0.0002, 0.0002, 0.00002], rel=1e-12)
+
+
+def test_multi_step_counts_after_the_warmup():
+    seen = rates(6, LR_SCHEDULER="multi_step", STEPSIZE=(2,), GAMMA=0.5, WARMUP_EPOCH=1, WARMUP_TYPE="constant")
+    assert seen == pytest.approx([1e-5, 0.002, 0.002, 0.001, 0.001, 0.001], rel=1e-12)
+
+
+def test_single_step_and_its_default_of_the_whole_run():
+    assert rates(4, STEPSIZE=(2,)) == pytest.approx([0.002, 0.002, 0.0002, 0.0002], rel=1e-12)
+    assert rates(4) == [0.002] * 4
+
+
+def test_each_group_has_its_own_base_rate():
+    cfg = engine.get_cfg_default().OPTIM
+    cfg.merge_from_list(
+        ["LR", 0.1, "LR_SCHEDULER", "cosine", "WARMUP_EPOCH", 2, "STAGED_LR", True, "NEW_LAYERS", ("b",)]
+    )
+    model = torch.nn.ModuleDict({"a": torch.nn.Linear(1, 1), "b": torch.nn.Linear(1, 1)})
+    optimizer = engine.build_optimizer(model, cfg)
+    schedule = engine.build_lr_scheduler(optimizer, cfg)
+    optimizer.step()
+    schedule.step()
+    assert schedule.get_last_lr() == pytest.approx([0.01 / 2, 0.1 / 2])
+
+
+def test_state_is_plain_and_resumes(tmp_path):
+    cfg = engine.get_cfg_default().OPTIM
+    cfg.merge_from_list(["LR_SCHEDULER", "cosine", "WARMUP_EPOCH", 1])
+
+    def build():
+        optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=cfg.LR)
+        return optimizer, engine.build_lr_scheduler(optimizer, cfg)
+
+    optimizer, schedule = build()
+    for _ in range(3):
+        optimizer.step()
+        schedule.step()
+    torch.save(schedule.state_dict(), tmp_path / "state")
+    other_optimizer, other = build()
+    other.load_state_dict(torch.load(tmp_path / "state", weights_only=True))
+    for _ in range(4):
+        assert other_optimizer.param_groups[0]["lr"] == optimizer.param_groups[0]["lr"]
+        for each, step in ((optimizer, schedule), (other_optimizer, other)):
+            each.step()
+            step.step()
+
+
+@pytest.mark.parametrize("key, value", [("LR_SCHEDULER", "cosin"), ("NAME", "sdg"), ("WARMUP_TYPE", "lineal")])
+def test_unknown_names_name_the_nearest(key, value):
+    cfg = engine.get_cfg_default().OPTIM
+    cfg.merge_from_list([key, value, "WARMUP_EPOCH", 1])
+    nearest = {"LR_SCHEDULER": "cosine", "NAME": "sgd", "WARMUP_TYPE": "linear"}[key]
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    with pytest.raises(ValueError, match=f"Did you mean '{nearest}'"):
+        engine.build_lr_scheduler(engine.build_optimizer([parameter], cfg), cfg)
+
+
+@pytest.mark.parametrize("name", ["adam", "amsgrad", "sgd", "rmsprop", "radam", "adamw"])
+def test_every_optimiser_lowers_a_square(name):
+    cfg = engine.get_cfg_default().OPTIM
+    cfg.merge_from_list(["NAME", name, "LR", 0.01])
+    parameter = torch.nn.Parameter(torch.ones(1))
+    optimizer = engine.build_optimizer([parameter], cfg)
+    for _ in range(20):
+        optimizer.zero_grad()
+        parameter.square().sum().backward()
+        optimizer.step()
+    assert parameter.item() < 1

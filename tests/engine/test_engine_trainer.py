@@ -1,0 +1,147 @@
+"""The loop: log lines, TensorBoard, counting of iterations, modes, the loss that is not a number."""
+
+import re
+
+import pytest
+import torch
+
+from dho_prompt import engine
+
+LINE = re.compile(
+    r"epoch \[\d+/4\] batch \[\d/2\] time \d+\.\d{3} \(\d+\.\d{3}\) data \d+\.\d{3} \(\d+\.\d{3}\) "
+    r"loss \d+\.\d{4} \(\d+\.\d{4}\) lr \d\.\d{4}e-\d\d eta \d+:\d\d:\d\d"
+)
+
+
+def test_a_run_prints_writes_and_learns(make_cfg, tiny, capsys, tmp_path):
+    trainer = tiny.start(tiny.X, make_cfg(OPTIM__MAX_EPOCH=4))
+    trainer.train()
+    printed = capsys.readouterr().out
+    lines = [line for line in printed.splitlines() if line.startswith("epoch [")]
+    assert len(lines) == 8
+    assert all(LINE.fullmatch(line) for line in lines), lines[0]
+    # the rate is read after the last batch has moved it on, as in Dassl
+    assert [line.split(" lr ")[1].split()[0] for line in lines[:4]] == [
+        "1.0000e-03",
+        "5.0000e-02",
+        "5.0000e-02",
+        "4.2678e-02",
+    ]
+    run = tmp_path / "run"
+    for expected in (
+        "No checkpoint found, train from scratch\n",
+        f"Initialize tensorboard (log_dir={run / 'tensorboard'})\n",
+        f"Checkpoint saved to {run / 'body' / 'model.pth.tar-4'}\n",
+        "Finish training\nDeploy the last-epoch model\nEvaluate on the *test* set\n=> result\n* total: 15\n",
+    ):
+        assert expected in printed
+    assert re.fullmatch(r"Elapsed: \d:\d\d:\d\d", printed.splitlines()[-1])
+    losses = [float(line.split("loss ")[1].split()[0]) for line in lines]
+    assert sum(losses[-2:]) < sum(losses[:2])
+
+
+def test_tensorboard_scalars(make_cfg, tiny, tmp_path):
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    trainer = tiny.start(tiny.X, make_cfg(OPTIM__MAX_EPOCH=2))
+    trainer.train()
+    events = accumulator.EventAccumulator(str(tmp_path / "run" / "tensorboard"))
+    events.Reload()
+    assert set(events.Tags()["scalars"]) == {
+        "train/loss",
+        "train/lr",
+        "test/accuracy",
+        "test/error_rate",
+        "test/macro_f1",
+    }
+    assert [event.step for event in events.Scalars("train/lr")] == [0, 1, 2, 3]
+    assert [event.step for event in events.Scalars("test/accuracy")] == [1]
+
+
+@pytest.mark.parametrize("count_iter, expected", [("train_x", 2), ("train_u", 6), ("smaller_one", 2)])
+def test_count_iter(make_cfg, tiny, count_iter, expected):
+    cfg = make_cfg(
+        OPTIM__MAX_EPOCH=1,
+        TRAIN__COUNT_ITER=count_iter,
+        DATASET__ALL_AS_UNLABELED=True,
+        DATALOADER__TRAIN_U__SAME_AS_X=False,
+        DATALOADER__TRAIN_U__BATCH_SIZE=8,
+    )
+    trainer = tiny.start(tiny.XU, cfg)
+    trainer.train()
+    assert trainer.num_batches == len(trainer.seen) == expected
+    assert all(len(batch_x) == 10 and len(batch_u) == 8 for batch_x, batch_u in trainer.seen)
+    passes = [sorted(index for _, batch_u in trainer.seen for index in batch_u)]
+    if expected == 6:  # the unlabelled images are seen once each, the labelled ones start over
+        assert passes == [list(range(48))]
+        assert trainer.seen[0][0] != trainer.seen[2][0]
+
+
+def test_count_iter_and_missing_unlabelled_images_are_checked(make_cfg, tiny):
+    cfg = make_cfg(DATASET__ALL_AS_UNLABELED=True, TRAIN__COUNT_ITER="larger_one", TEST__NO_TEST=True)
+    with pytest.raises(ValueError):
+        tiny.start(tiny.XU, cfg).train()
+    with pytest.raises((ValueError, TypeError)) as error:
+        tiny.start(tiny.XU, make_cfg()).train()
+    if engine.ENGINE == "embedded":
+        assert "TinyImages has no train_u" in str(error.value)
+
+
+def test_only_registered_models_change_mode(make_cfg, tiny):
+    trainer = tiny.start(tiny.X, make_cfg())
+    trainer.frozen = torch.nn.Dropout().eval()
+    trainer.set_model_mode("train")
+    assert trainer.body.training
+    assert not trainer.frozen.training
+    trainer.set_model_mode("eval", names="head")
+    assert trainer.body.training
+    assert not trainer.head.training
+    assert trainer.get_model_names() == ["body", "head"]
+    with pytest.raises((ValueError, AssertionError)):
+        trainer.get_model_names("tail")
+    with pytest.raises((ValueError, AssertionError)):
+        trainer.register_model("body", trainer.body)
+    with pytest.raises((ValueError, KeyError)):
+        trainer.set_model_mode("trian")
+
+
+def test_best_validation_model_is_deployed(make_cfg, tiny, capsys, tmp_path):
+    cfg = make_cfg(TEST__FINAL_MODEL="best_val")
+    trainer = tiny.start(tiny.X, cfg)
+    trainer.train()
+    printed = capsys.readouterr().out
+    results = [float(value) for value in re.findall(r"\*val\* set\n=> result\n.*\n.*\n\* accuracy: (.*)%", printed)]
+    assert len(results) == 4
+    best = engine.load_checkpoint(str(tmp_path / "run" / "head" / "model-best.pth.tar"))
+    assert best["epoch"] == 1 + results.index(max(results))
+    assert best["val_result"] == pytest.approx(max(results), abs=0.05)
+    assert torch.equal(best["state_dict"]["weight"], trainer.head.weight)
+    assert "Deploy the model with the best val performance\n" in printed
+
+
+def test_loss_that_is_not_a_number_stops_the_run(make_cfg, tiny, tmp_path):
+    cfg = make_cfg()
+    trainer = tiny.start(tiny.X, cfg)
+    plain_step = trainer.step
+
+    def step(images, labels):
+        return plain_step(images * float("nan") if trainer.epoch == 2 else images, labels)
+
+    trainer.step = step
+    with pytest.raises(
+        FloatingPointError, match=r"nan in epoch 3, batch 1 of 2.*body 4\.2678e-02.*Lower OPTIM.LR.*fp32"
+    ):
+        trainer.train()
+    assert (tmp_path / "run" / "body" / "model.pth.tar-2").is_file()
+    assert all(torch.isfinite(value).all() for value in trainer.weights().values())
+
+
+def test_build_trainer_and_its_missing_parts(make_cfg):
+    class Unfinished(engine.TrainerX):
+        pass
+
+    engine.register_if_absent(engine.TRAINER_REGISTRY, Unfinished, "Unfinished")
+    if engine.ENGINE == "embedded":
+        with pytest.raises(NotImplementedError, match="build_model"):
+            engine.build_trainer(make_cfg(TRAINER__NAME="Unfinished"))
+    assert issubclass(Unfinished, engine.SimpleTrainer)
+    assert issubclass(Unfinished, engine.TrainerBase)

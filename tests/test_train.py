@@ -1,0 +1,226 @@
+"""Whole small runs through the command line: what they write, what they refuse, and that DHO can be switched off."""
+
+import json
+import sys
+
+import pytest
+import torch
+from PIL import Image
+
+from dho_prompt.train import main
+
+
+@pytest.fixture(autouse=True)
+def console():
+    """The log file's stand-in for stdout ends with each test."""
+    before = sys.stdout
+    yield
+    if sys.stdout is not before:
+        sys.stdout.close()
+    sys.stdout = before
+
+
+def fails(arguments):
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert isinstance(caught.value.code, str)  # a message: the exit status is 1
+    return caught.value.code
+
+
+def weights(folder, model="prompt_learner", epoch=3):
+    return torch.load(folder / model / f"model.pth.tar-{epoch}", weights_only=True)["state_dict"]
+
+
+def test_a_run_leaves_what_dassl_leaves_and_a_result_file(train_args, tmp_path, capsys):
+    main(train_args("CoOpDHO"))
+    run = tmp_path / "run"
+    log = (run / "log.txt").read_text()
+    assert {path.name for path in run.iterdir()} == {
+        "log.txt", "tensorboard", "prompt_learner", "kd_head", "config.json", "split.json", "mix.json", "results.json",
+    }  # fmt: skip
+    for model in ("prompt_learner", "kd_head"):
+        assert {path.name for path in (run / model).iterdir()} == {"model.pth.tar-3", "checkpoint"}
+    assert {"ctx", "token_prefix", "token_suffix"} == set(weights(run))
+    result = json.loads((run / "results.json").read_text())
+    heads = result["accuracy"]["test"]
+    assert set(heads) == {"blend", "ce", "kd", "images"} and heads["images"] == 20
+    printed = log.split("* accuracy: ")[1].split("%")[0]
+    assert printed == f"{heads['blend']:.1f}" and log.index("Finish training") < log.index("=> result")
+    assert result["split"]["labelled"] == 10 and result["split"]["unlabelled"] == 40
+    assert result["mix"] == {"alpha": 0.5, "beta": 1.0, "chosen": "fixed by the configuration"}
+    assert result["seed"] == 1 and result["versions"]["torch"] and result["engine"].startswith(("embedded", "dassl"))
+    assert "epoch [3/3] batch [1/1]" in log and " lr " in log and " eta " in log
+    assert abs(result["teacher"]["zeta"] - 0.07) < 1e-6  # open_clip's initial logit scale
+    assert torch.load(run / "kd_head" / "model.pth.tar-3", weights_only=True)["state_dict"]["zeta"] == pytest.approx(0.07)
+
+
+def test_a_finished_run_is_not_repeated_and_another_configuration_is_refused(train_args, tmp_path, capsys):
+    main(train_args("CoOp"))
+    before = (tmp_path / "run" / "results.json").read_bytes()
+    main(train_args("CoOp"))
+    assert "finished" in capsys.readouterr().out
+    message = fails(train_args("CoOp", "OPTIM.LR", "0.5"))
+    assert "run of another configuration" in message and "OPTIM.LR: 0.01 -> 0.5" in message
+    assert (tmp_path / "run" / "results.json").read_bytes() == before
+    main(train_args("CoOp", "TRAIN.PRINT_FREQ", "7"))  # not part of what a run computes
+
+
+def test_evaluation_only_gives_the_same_accuracy_without_the_teacher(train_args, tmp_path, capsys):
+    main(train_args("CoOpDHO"))
+    accuracy = json.loads((tmp_path / "run" / "results.json").read_text())["accuracy"]["test"]["blend"]
+    capsys.readouterr()
+    flags = ["--eval-only", "--model-dir", str(tmp_path / "run"), "--load-epoch", "3"]
+    main(flags + train_args("CoOpDHO", "TRAINER.DHO.TEACHER.NAME", "/absent", output=tmp_path / "evaluated"))
+    assert f"* accuracy: {accuracy:.1f}%" in capsys.readouterr().out
+    flags[-1] = "2"
+    assert "model.pth.tar-3" in fails(flags + train_args("CoOpDHO", output=tmp_path / "other"))
+
+
+def test_seed_zero_counts_and_seeds_differ(train_args, tmp_path):
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        main(train_args("CoOp", output=tmp_path / name, seed=seed))
+    a, b, c = (weights(tmp_path / name)["ctx"] for name in "abc")
+    assert torch.equal(a, b) and not torch.equal(a, c)
+    assert json.loads((tmp_path / "a" / "results.json").read_text())["seed"] == 0
+
+
+def test_with_lambda_one_and_alpha_one_dho_is_plain_coop(train_args, tmp_path):
+    """The same images in the same order and crops; no gradient of the KD side reaches the context."""
+    options = ("DATALOADER.TRAIN_X.BATCH_SIZE", "4", "TRAIN.COUNT_ITER", "train_x")
+    main(train_args("CoOp", *options, output=tmp_path / "plain"))
+    main(train_args("CoOpDHO", *options, "TRAINER.DHO.LAMBDA", "1", "TRAINER.DHO.ALPHA", "1", output=tmp_path / "dho"))
+    assert torch.equal(weights(tmp_path / "plain")["ctx"], weights(tmp_path / "dho")["ctx"])
+    plain, dho = (json.loads((tmp_path / name / "results.json").read_text())["accuracy"]["test"] for name in ("plain", "dho"))
+    assert plain["ce"] == dho["ce"] == dho["blend"]
+
+
+def test_the_kd_head_learns_from_unlabelled_images(train_args, tmp_path):
+    for which in ("all", "exclude_labeled", "none"):
+        main(train_args("CoOpDHO", "TRAINER.DHO.UNLABELED", which, output=tmp_path / which))
+    used = {which: json.loads((tmp_path / which / "results.json").read_text())["split"]["unlabelled"] for which in
+            ("all", "exclude_labeled", "none")}  # fmt: skip
+    assert used == {"all": 40, "exclude_labeled": 30, "none": 0}
+    heads = [weights(tmp_path / which, "kd_head")["weight"] for which in used]
+    assert not torch.equal(heads[0], heads[1]) and not torch.equal(heads[0], heads[2])
+
+
+def test_the_loss_falls_and_the_kd_head_approaches_the_teacher(train_args, tmp_path):
+    main(train_args("CoOpDHO", "OPTIM.MAX_EPOCH", "25", "OPTIM.LR", "0.05"))
+    lines = [line for line in (tmp_path / "run" / "log.txt").read_text().splitlines() if line.startswith("epoch")]
+    read = lambda line, name: float(line.split(f" {name} ")[1].split()[0])  # noqa: E731
+    assert read(lines[-1], "loss_ce") < 0.9 * read(lines[1], "loss_ce")
+    assert read(lines[-1], "loss_kd_u") < 0.5 * read(lines[1], "loss_kd_u")
+
+
+@pytest.mark.parametrize("precision", ["fp16", "amp", "bf16"])
+def test_precisions_run_and_keep_the_context_in_float32(train_args, tmp_path, precision):
+    main(train_args("CoOpDHO", "TRAINER.COOP.PREC", precision))
+    assert weights(tmp_path / "run")["ctx"].dtype == torch.float32
+    assert torch.isfinite(weights(tmp_path / "run", "kd_head")["weight"]).all()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("TRAINER.COOP.CSC", "True"),
+        ("TRAINER.COOP.CLASS_TOKEN_POSITION", "middle"),
+        ("TRAINER.COOP.CLASS_TOKEN_POSITION", "front"),
+        ("TRAINER.COOP.CTX_INIT", "a photo of a"),
+        ("TRAINER.DHO.HEAD", "linear", "TRAINER.DHO.HEAD_INIT", "kaiming"),
+        ("DATASET.SUBSAMPLE_CLASSES", "base"),
+    ],
+)
+def test_options_of_coop_and_of_the_head(train_args, tmp_path, options):
+    main(train_args("CoOpDHO", "OPTIM.MAX_EPOCH", "1", *options))
+    shape = tuple(weights(tmp_path / "run", epoch=1)["ctx"].shape)
+    expected = {"TRAINER.COOP.CSC": (5, 2, 32), "TRAINER.COOP.CTX_INIT": (4, 32)}.get(options[0], (2, 32))
+    assert shape == expected
+    assert weights(tmp_path / "run", "kd_head", 1)["weight"].shape[0] == (3 if options[-1] == "base" else 5)
+
+
+# What is refused
+
+
+def test_search_and_best_val_never_see_the_test_set(train_args, tmp_path, capsys):
+    main(train_args("CoOpDHO", "TRAINER.DHO.SEARCH", "True"))  # ImageNet offers its test images as validation set
+    mix = json.loads((tmp_path / "run" / "mix.json").read_text())
+    assert (mix["alpha"], mix["beta"]) == (0.5, 1.0) and "validation set is the test set" in mix["chosen"]
+    message = fails(train_args("CoOp", "TEST.FINAL_MODEL", "best_val", output=tmp_path / "other"))
+    assert "chosen on the test set" in message and "last_step" in message
+
+
+@pytest.mark.parametrize(
+    "trainer, options, parts",
+    [
+        ("CoOpDHO", ("TRAINER.DHO.ALHPA", "1"), ["TRAINER.DHO.ALHPA", "TRAINER.DHO.ALPHA"]),
+        ("CoOpDHOO", (), ["CoOpDHOO", "CoOpDHO"]),
+        ("CoOp", ("DATASET.NAME", "ImageNett"), ["ImageNett", "ImageNet"]),
+        ("CoOp", ("MODEL.BACKBONE.NAME", "ViT-B/61"), ["ViT-B/61", "ViT-B/16"]),
+        ("CoOp", ("TRAINER.COOP.PREC", "fp8"), ["fp8", "fp32, fp16, amp, bf16"]),
+        ("CoOp", ("TRAINER.COOP.N_CTX", "70"), ["N_CTX 70", "77", "largest N_CTX that fits"]),
+        ("CoOp", ("INPUT.SIZE", "(64, 64)"), ["INPUT.SIZE is (64, 64)", "(32, 32)"]),
+        ("CoOp", ("DATALOADER.TRAIN_X.BATCH_SIZE", "11"), ["BATCH_SIZE is 11", "10 labelled images"]),
+        ("CoOpDHO", ("TRAINER.DHO.ALPHA", "1.5"), ["alpha must lie in [0, 1]"]),
+        ("CoOpDHO", ("TRAINER.DHO.TEACHER.NAME", "/absent/teacher"), ["/absent/teacher"]),
+        ("CoOpDHO", ("TRAINER.DHO.UNLABELED", "some"), ["TRAINER.DHO.UNLABELED", "exclude_labeled"]),
+        ("CoOpDHO", ("TRAINER.DHO.UNLABELED", "exclude_labeled", "DATASET.NUM_SHOTS", "8"), ["every training image is labelled"]),
+        ("CoOp", ("TEST.SHIFTED_SETS", "('ImageNetX',)"), ["ImageNetX"]),
+    ],
+)
+def test_wrong_input_gives_one_clear_message(train_args, trainer, options, parts):
+    message = fails(train_args(trainer, *options))
+    for part in parts:
+        assert part in message
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_loses_nothing(train_args, tmp_path):
+    options = ("OPTIM.LR", "1e30", "OPTIM.WARMUP_CONS_LR", "0.001", "OPTIM.MAX_EPOCH", "9")
+    message = fails(train_args("CoOpDHO", *options))
+    assert "epoch" in message and "OPTIM.LR" in message
+    saved = sorted(path.name for path in (tmp_path / "run" / "prompt_learner").glob("model.pth.tar-*"))
+    assert saved and torch.isfinite(weights(tmp_path / "run", epoch=int(saved[0][-1]))["ctx"]).all()
+    assert not (tmp_path / "run" / "results.json").exists()
+
+
+def test_damaged_data_are_named(train_args, tmp_path):
+    from tests_support import write_imagenet
+
+    root = write_imagenet(tmp_path / "data")
+    arguments = ["--root", str(root)] + train_args("CoOp", "DATASET.NUM_SHOTS", "-1", "DATALOADER.TRAIN_X.BATCH_SIZE", "5")[2:]
+    images = root / "imagenet" / "images"
+
+    damaged = images / "train" / "n01440764" / "0.JPEG"
+    whole = damaged.read_bytes()
+    damaged.write_bytes(whole[: len(whole) // 2])
+    assert str(damaged) in fails(arguments)
+    damaged.write_text("no image")
+    assert str(damaged) in fails(arguments)
+    damaged.write_bytes(whole)
+
+    (images / "train" / "n02007558").rename(tmp_path / "away")
+    message = fails(arguments)
+    assert "4 of the 5 classes" in message and "n02007558" in message
+    (tmp_path / "away").rename(images / "train" / "n99999999")
+    assert "n02007558" in fails(arguments)
+    (images / "train" / "n99999999").rename(images / "train" / "n02007558")
+
+    names = root / "imagenet" / "classnames.txt"
+    text = names.read_text()
+    names.write_text("\n".join(text.splitlines()[:4]) + "\n")
+    message = fails(arguments)
+    assert "n04356056" in message and "classnames.txt does not name" in message
+    names.unlink()
+    assert "classnames.txt is missing" in fails(arguments)
+    assert "is missing" in fails(["--root", str(tmp_path / "nowhere")] + arguments[2:])
+    assert "--root" in fails(["--root", ""] + arguments[2:])
+
+
+def test_an_image_of_the_pool_that_cannot_be_read_is_named(train_args, tmp_path):
+    from tests_support import write_imagenet
+
+    root = write_imagenet(tmp_path / "data")
+    arguments = ["--root", str(root)] + train_args("CoOpDHO", "DATASET.NUM_SHOTS", "1", "TRAIN.COUNT_ITER", "train_u")[2:]
+    for path in (root / "imagenet" / "images" / "train" / "n04147183").iterdir():
+        Image.new("L", (4, 4)).save(path, format="PNG")
+        path.write_bytes(path.read_bytes()[:40])
+    assert "n04147183" in fails(arguments)
