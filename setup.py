@@ -1,12 +1,15 @@
+import re
 from pathlib import Path
 
 from setuptools import find_packages, setup
 
+HERE = Path(__file__).parent
+
 setup(
     name="dho-prompt",
-    version="0.1.0",
+    version=re.search(r'__version__ = "(.*)"', (HERE / "dho_prompt" / "__init__.py").read_text()).group(1),
     description="Dual-Head Optimization (DHO) for CLIP prompt tuning: semi-supervised distillation for CoOp and its kin",
-    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="MIT",
     python_requires=">=3.9",
@@ -32,7 +35,7 @@ setup(
         "plot": ["matplotlib"],
         # Dassl.pytorch itself is not on PyPI; these are what importing it needs, see the README
         "dassl": ["scipy", "gdown", "ftfy", "regex", "wilds", "pandas"],
-        "dev": ["pytest", "ruff", "matplotlib", "build"],
+        "dev": ["pytest", "ruff", "matplotlib", "setuptools>=70.1"],
     },
     entry_points={"console_scripts": ["dho-prompt-train=dho_prompt.train:main", "dho-prompt-report=dho_prompt.report:main"]},
     classifiers=[

@@ -81,8 +81,8 @@ def load_clip(name: str, weights: str = "", precision: str = "fp32", device: tor
     state = read_state_dict(path)
     if "input_resolution" in state and not spec.architecture.get("quick_gelu", False):
         raise ValueError(
-            f"{path} is an archive of OpenAI's, whose models need QuickGELU, but {name} runs GELU: name the model by one "
-            f"of {', '.join(OPENAI_NAMES)}"
+            f"{path} is an archive of OpenAI's, whose models need QuickGELU, but {name} runs GELU: name the model by "
+            f"one of {', '.join(OPENAI_NAMES)}"
         )
     model = build_model(spec, precision)
     put_weights(model, state, f"{path} (for {name})")

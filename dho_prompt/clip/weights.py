@@ -60,7 +60,8 @@ def find_weights(spec: ModelSpec, weights: str = "") -> Path:
         return path
     if not spec.pretrained:
         raise FileNotFoundError(
-            f"{spec.name} names no weights: write open_clip:<model>:<pretrained tag> or give MODEL.BACKBONE.WEIGHTS=<file>"
+            f"{spec.name} names no weights: write open_clip:<model>:<pretrained tag>, "
+            "or give MODEL.BACKBONE.WEIGHTS=<file>"
         )
     return _openai_cache(spec) or _hub_cache(spec) or _fetch(spec)
 

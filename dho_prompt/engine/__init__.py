@@ -15,6 +15,20 @@ from importlib import metadata
 from typing import Any
 
 from .choose import choose_engine, import_dassl
+from .embedded.checkpoint import load_checkpoint, load_pretrained_weights, save_checkpoint
+from .embedded.logger import setup_logger
+from .embedded.meters import AverageMeter, MetricMeter
+from .embedded.optim import build_lr_scheduler, build_optimizer
+from .embedded.utils import (
+    collect_env_info,
+    compute_accuracy,
+    count_num_param,
+    listdir_nohidden,
+    mkdir_if_missing,
+    read_image,
+    set_random_seed,
+)
+from .resume import Resumable
 
 ENGINE = choose_engine()
 if ENGINE == "dassl":
@@ -57,21 +71,6 @@ else:
         ENGINE_VERSION = metadata.version("dho_prompt")
     except metadata.PackageNotFoundError:  # run from a checkout that is not installed
         ENGINE_VERSION = "checkout"
-
-from .embedded.checkpoint import load_checkpoint, load_pretrained_weights, save_checkpoint
-from .embedded.logger import setup_logger
-from .embedded.meters import AverageMeter, MetricMeter
-from .embedded.optim import build_lr_scheduler, build_optimizer
-from .embedded.utils import (
-    collect_env_info,
-    compute_accuracy,
-    count_num_param,
-    listdir_nohidden,
-    mkdir_if_missing,
-    read_image,
-    set_random_seed,
-)
-from .resume import Resumable
 
 
 class TrainerBase(Resumable, _TrainerBase):

@@ -49,6 +49,6 @@ def import_dassl() -> Any:
         return import_module("dassl")
     except Exception as error:
         raise ImportError(
-            f"Dassl cannot be imported ({type(error).__name__}: {error}). {_WORKS_WITH}. Repair or uninstall it, or set "
+            f"Dassl cannot be imported ({type(error).__name__}: {error}). {_WORKS_WITH}. Repair or remove it, or set "
             f"{VARIABLE}=embedded to use the embedded engine in its place"
         ) from error

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from dho_prompt.files import atomic_write
 
 from .embedded.checkpoint import (
     BEST,
@@ -47,6 +50,7 @@ class Resumable:
         self._saved_epoch = 0  # last epoch (from 1) whose numbered files are complete in the output folder
         self._resume_only: set[int] = set()  # epochs (from 1) whose files there may go once a newer one is complete
         self._rng: dict[str, Any] | None = None  # to be restored when everything else is
+        self.loaded_extra_state: dict[str, Any] = {}  # the extra state in what load_model() loaded last
         super().__init__(*args, **kwargs)
 
     # what a trainer may add
@@ -118,8 +122,11 @@ class Resumable:
         super().after_epoch()
         if self._saved_epoch != self.epoch + 1:
             self._write(self.epoch, self.output_dir, resume_only=True)
-        # every model has its newest file now, so the older ones are not needed to resume
-        for epoch in [epoch for epoch in self._resume_only if epoch < self._saved_epoch]:
+        self._delete_superseded(self._saved_epoch)
+
+    def _delete_superseded(self, newest: int) -> None:
+        """Delete what only served resuming before epoch ``newest``, of which every model has a complete file."""
+        for epoch in [epoch for epoch in self._resume_only if epoch < newest]:
             for name in self.get_model_names():
                 path = os.path.join(self.output_dir, name, checkpoint_name(epoch))
                 if os.path.exists(path):
@@ -167,10 +174,14 @@ class Resumable:
                 print(f"Passing over {file_name}: {error}")
                 continue
             self._restore_all(directory, file_name, checkpoints)
+            epoch = next(iter(checkpoints.values()))["epoch"]
             if self._is_output(directory):
                 self._delete_torn_files()
                 self._resume_only = self._find_resume_only()
-            return next(iter(checkpoints.values()))["epoch"]
+                self._delete_superseded(epoch)
+            else:
+                self._adopt_best(directory)
+            return epoch
         raise UnreadableCheckpoint(
             f"no checkpoint in {directory} can be resumed from; delete the models' folders to train from scratch. "
             + " | ".join(problems)
@@ -226,6 +237,14 @@ class Resumable:
                 found.add(epoch)
         return found
 
+    def _adopt_best(self, directory: str) -> None:
+        """Copy the best models so far from another folder: no later epoch may beat them, and the end deploys them."""
+        for name in self.get_model_names():
+            source, target = os.path.join(directory, name, BEST), os.path.join(self.output_dir, name, BEST)
+            if os.path.isfile(source) and not os.path.exists(target):
+                with open(source, "rb") as best:
+                    atomic_write(target, lambda file, best=best: shutil.copyfileobj(best, file))
+
     def _delete_torn_files(self) -> None:
         """Half-written temporary files of a run that was killed while it saved."""
         for path in self._files(_TORN):
@@ -245,6 +264,9 @@ class Resumable:
 
     def load_model(self, directory: str, epoch: int | None = None) -> None:
         """Load the weights of every registered model, strictly.
+
+        What :meth:`extra_state` gave when the file was written is then in ``loaded_extra_state`` (empty for a file
+        that Dassl wrote); it is not applied.
 
         Args:
             directory: output folder of a run; empty: nothing is loaded, which is said.
@@ -268,6 +290,7 @@ class Resumable:
             result = "none" if result is None else f"{result:.1f}"
             print(f"Load {path} to {name} (epoch={checkpoint['epoch']}, val_result={result})")
             unwrap(self._models[name]).load_state_dict(strip_module(checkpoint["state_dict"]))
+            self.loaded_extra_state = (checkpoint.get("trainer") or {}).get("extra", {})
 
     # a loss that is not a number
 
@@ -287,8 +310,8 @@ class Resumable:
         batch = f"batch {getattr(self, 'batch_idx', 0) + 1} of {getattr(self, 'num_batches', '?')}"
         raise FloatingPointError(
             f"the loss is {loss.detach().float().tolist()} in epoch {self.epoch + 1}, {batch}, at learning rate "
-            f"{', '.join(rates) or 'none'}. Lower OPTIM.LR, or train in float32 (the trainer's PREC fp32). The checkpoint "
-            "of the last complete epoch is kept; to change the learning rate from the start, use a new OUTPUT_DIR"
+            f"{', '.join(rates) or 'none'}. Lower OPTIM.LR, or train in float32 (the trainer's PREC fp32). The "
+            "checkpoint of the last complete epoch is kept; to change the learning rate from the start, use a new OUTPUT_DIR"
         )
 
 

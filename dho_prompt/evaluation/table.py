@@ -62,11 +62,11 @@ def tables(results: Sequence[Dict[str, Any]]) -> List[Table]:
 def _table(dataset: str, shots: int, runs: Dict[str, List[Dict[str, Any]]]) -> Table:
     rows: List[Row] = []
     protocol: List[str] = []
-    columns: List[str] = []
+    everyone = [run["accuracy"] for seeds in runs.values() for run in seeds]
+    columns = [name for name in everyone[0] if all(name in accuracy for accuracy in everyone)]
     for trainer in sorted(runs):
         seeds = sorted(runs[trainer], key=lambda result: result["seed"])
         _check_alike(trainer, seeds)
-        columns = columns or list(seeds[0]["accuracy"])
         heads = [head for head in HEADS if head in seeds[0]["accuracy"]["test"]]
         for head in heads:
             name = trainer + HEADS[head] if len(heads) > 1 else trainer

@@ -5,6 +5,7 @@ import random
 import subprocess
 import sys
 import types
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -98,7 +99,11 @@ def test_seed_zero_counts():
 
 
 def run_python(code, **environment):
-    environment = {**os.environ, **environment}
+    """Run code in a process of its own that finds this checkout; a variable given as None is taken out."""
+    root = str(Path(engine.__file__).parents[2])
+    path = os.pathsep.join([*environment.pop("path", []), root, os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONPATH": path, **environment}
+    environment = {key: value for key, value in environment.items() if value is not None}
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
 
 
@@ -112,7 +117,6 @@ setup_logger({str(tmp_path)!r})
 print("first run, \\u00e9t\\u00e9")
 setup_logger({str(tmp_path)!r})
 print("second run")
-import atexit
 """
     done = run_python(code, PYTHONIOENCODING="utf-8")
     assert done.returncode == 0, done.stderr
@@ -146,11 +150,7 @@ def test_a_broken_dassl_is_not_silently_replaced(tmp_path):
     package = tmp_path / "dassl"
     package.mkdir()
     (package / "__init__.py").write_text("import a_package_that_is_missing\n")
-    code = "import sys; sys.path.insert(0, sys.argv[1])\nimport dho_prompt.engine"
-    environment = {key: value for key, value in os.environ.items() if key != choose.VARIABLE}
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, env=environment, check=False
-    )
+    done = run_python("import dho_prompt.engine", path=[str(tmp_path)], **{choose.VARIABLE: None})
     assert done.returncode != 0
     assert "No module named 'a_package_that_is_missing'" in done.stderr
     assert "0.6.3" in done.stderr.splitlines()[-1]

@@ -182,6 +182,39 @@ def test_resume_from_another_folder_leaves_that_alone(make_cfg, tiny, tmp_path):
     assert all(torch.equal(weight, trainer.weights()[name]) for name, weight in expected.weights().items())
 
 
+def test_best_model_of_the_other_folder_is_deployed_when_nothing_beats_it(make_cfg, tiny, tmp_path):
+    changes = {"TEST__FINAL_MODEL": "best_val"}
+    expected = straight(tiny, tiny.X, make_cfg(OUTPUT_DIR=str(tmp_path / "straight"), **changes))
+    die(tiny, tiny.X, make_cfg(**changes), epoch=3)
+    cfg = make_cfg(OUTPUT_DIR=str(tmp_path / "other"), RESUME=str(tmp_path / "run"), **changes)
+    trainer = tiny.start(tiny.X, cfg)
+    plain_test = trainer.test
+    trainer.test = lambda split=None: -1.0 if split == "val" else plain_test(split)
+    trainer.train()
+    name = os.path.join("head", "model-best.pth.tar")
+    best = torch.load(tmp_path / "run" / name, weights_only=True)["state_dict"]["weight"]
+    assert torch.equal(trainer.head.weight, best)
+    assert trainer.best_result <= expected.best_result
+
+
+def test_kill_after_the_last_epochs_files_before_the_older_are_deleted(make_cfg, tiny, tmp_path, monkeypatch):
+    trainer = tiny.start(tiny.X, make_cfg())
+
+    def remove(path):
+        if trainer.epoch == 3:
+            raise tiny.Killed
+        os.unlink(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "remove", remove)
+        with pytest.raises(tiny.Killed):
+            trainer.train()
+    assert files(tmp_path) == [NUMBERED + "3", NUMBERED + "4"]
+    again = straight(tiny, tiny.X, make_cfg())
+    assert again.seen == []
+    assert files(tmp_path) == files(tmp_path, "head") == [NUMBERED + "4"]
+
+
 def test_optimiser_state_keeps_type_and_device(make_cfg, tiny):
     def types(trainer):
         return [
@@ -220,6 +253,8 @@ def test_load_model(make_cfg, tiny, tmp_path, capsys):
     capsys.readouterr()
     trainer.load_model("")
     trainer.load_model(run, epoch=4)
+    assert trainer.loaded_extra_state == {"steps": 8}
+    assert trainer.steps == 0
     path = os.path.join(run, "body", NUMBERED + "4")
     assert f"Load {path} to body (epoch=4, val_result=none)" in capsys.readouterr().out
     assert all(torch.equal(weight, trainer.weights()[name]) for name, weight in first.weights().items())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+from collections import OrderedDict
 from typing import Any
 
 import torch
@@ -186,7 +187,7 @@ def _require_plain(value: Any, where: str) -> None:
     """A checkpoint that weights_only loading refuses would be found out at the resume, when it is too late."""
     if value is None or isinstance(value, Tensor) or type(value) in (bool, int, float, str):
         return
-    if isinstance(value, dict):
+    if type(value) in (dict, OrderedDict):
         for key, entry in value.items():
             _require_plain(key, f"a key of {where}")
             _require_plain(entry, f"{where}[{key!r}]")
@@ -195,8 +196,8 @@ def _require_plain(value: Any, where: str) -> None:
             _require_plain(entry, f"{where}[{index}]")
     else:
         raise TypeError(
-            f"{where} is a {type(value).__module__}.{type(value).__name__}; checkpoints take tensors, numbers, strings, "
-            "None and lists, tuples or dicts of them (turn NumPy values into Python's or torch's)"
+            f"{where} is a {type(value).__module__}.{type(value).__name__}; checkpoints take tensors, numbers, "
+            "strings, None and lists, tuples or dicts of them (turn NumPy values into Python's or torch's)"
         )
 
 

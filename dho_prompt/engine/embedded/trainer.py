@@ -332,7 +332,8 @@ class TrainerXU(SimpleTrainer):
     def run_epoch(self) -> None:
         if self.train_loader_u is None:
             raise ValueError(
-                f"{type(self).__name__} needs unlabelled images, but the data set {self.cfg.DATASET.NAME} has no train_u"
+                f"{type(self).__name__} needs unlabelled images, but the data set "
+                f"{self.cfg.DATASET.NAME} has no train_u"
             )
         num_x, num_u = len(self.train_loader_x), len(self.train_loader_u)
         lengths = {"train_x": num_x, "train_u": num_u, "smaller_one": min(num_x, num_u)}
