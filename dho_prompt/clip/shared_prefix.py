@@ -74,12 +74,15 @@ def _last_block(block: nn.Module, x: Tensor, layout: RowLayout) -> Tensor:
 def _finish_block(block: nn.Module, x: Tensor, attended: Tensor) -> Tensor:
     """Output projection, residual sums and MLP; layer scales where the tower has them."""
     x = x + block.ls_1(block.attn.out_proj(attended))
-    hidden = block.mlp.c_fc(block.ln_2(x))
-    if type(block.mlp.gelu).__name__ == "QuickGELU":
-        hidden = F.silu(1.702 * hidden) / 1.702  # h * sigmoid(1.702 h), keeping one tensor for backward, not two
-    else:
-        hidden = block.mlp.gelu(hidden)
+    hidden = _activation(block.mlp.gelu, block.mlp.c_fc(block.ln_2(x)))
     return x + block.ls_2(block.mlp.c_proj(hidden))
+
+
+def _activation(layer: nn.Module, x: Tensor) -> Tensor:
+    """The MLP's activation; QuickGELU, x * sigmoid(1.702 x), in a form that keeps one tensor for backward, not two."""
+    if type(layer).__name__ == "QuickGELU":
+        return F.silu(1.702 * x) / 1.702
+    return layer(x)
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor, shared_k: Tensor, shared_v: Tensor, mask: Tensor) -> Tensor:

@@ -310,8 +310,9 @@ class Resumable:
         batch = f"batch {getattr(self, 'batch_idx', 0) + 1} of {getattr(self, 'num_batches', '?')}"
         raise FloatingPointError(
             f"the loss is {loss.detach().float().tolist()} in epoch {self.epoch + 1}, {batch}, at learning rate "
-            f"{', '.join(rates) or 'none'}. Lower OPTIM.LR, or train in float32 (the trainer's PREC fp32). The "
-            "checkpoint of the last complete epoch is kept; to change the learning rate from the start, use a new OUTPUT_DIR"
+            f"{', '.join(rates) or 'none'}. Lower OPTIM.LR, or train in float32 (the trainer's PREC fp32). "
+            "The checkpoint of the last complete epoch is kept; to change the learning rate from the start, "
+            "use a new OUTPUT_DIR"
         )
 
 
