@@ -8,7 +8,7 @@ HERE = Path(__file__).parent
 setup(
     name="dho-prompt",
     version=re.search(r'__version__ = "(.*)"', (HERE / "dho_prompt" / "__init__.py").read_text()).group(1),
-    description="Dual-Head Optimization (DHO) for CLIP prompt tuning: semi-supervised distillation for CoOp and its kin",
+    description="Dual-Head Optimization (DHO) for CLIP prompt tuning: semi-supervised distillation for CoOp",
     long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="MIT",
@@ -21,7 +21,7 @@ setup(
     install_requires=[
         "torch>=2.1",
         "torchvision>=0.16",
-        "open_clip_torch>=2.26",
+        "open_clip_torch>=3.0",
         "yacs>=0.1.8",
         "tabulate",
         "tqdm",
@@ -37,7 +37,9 @@ setup(
         "dassl": ["scipy", "gdown", "ftfy", "regex", "wilds", "pandas"],
         "dev": ["pytest", "ruff", "matplotlib", "setuptools>=70.1"],
     },
-    entry_points={"console_scripts": ["dho-prompt-train=dho_prompt.train:main", "dho-prompt-report=dho_prompt.report:main"]},
+    entry_points={
+        "console_scripts": ["dho-prompt-train=dho_prompt.train:main", "dho-prompt-report=dho_prompt.report:main"]
+    },
     classifiers=[
         "License :: OSI Approved :: MIT License",
         "Programming Language :: Python :: 3",

@@ -51,7 +51,8 @@ class DHOPathway:
         dho = self.cfg.TRAINER.DHO
         if dho.SEARCH and self.val_loader is None:
             raise ValueError(
-                f"TRAINER.DHO.SEARCH needs a validation set, and {self.cfg.DATASET.NAME} has none; set it to False to use "
+                f"TRAINER.DHO.SEARCH needs a validation set, and {self.cfg.DATASET.NAME} has none; set it to False "
+                "to use "
                 f"TRAINER.DHO.ALPHA {dho.ALPHA} and TRAINER.DHO.BETA {dho.BETA}"
             )
         self.pool = self._unlabelled_pool()
@@ -73,7 +74,8 @@ class DHOPathway:
             pool = [item for item in pool if item.impath not in labelled]
             if not pool:
                 raise ValueError(
-                    "TRAINER.DHO.UNLABELED is exclude_labeled, but every training image is labelled; use all or none, or "
+                    "TRAINER.DHO.UNLABELED is exclude_labeled, but every training image is labelled; use all or "
+                    "none, or "
                     "fewer DATASET.NUM_SHOTS"
                 )
         return pool
@@ -146,7 +148,12 @@ class DHOPathway:
         ce_logits = self.model.logits(features[:labelled])
         kd_logits = self.kd_head(features)
         terms = self.dho_loss(
-            ce_logits, labels, kd_logits[:labelled], teacher_logits[:labelled], kd_logits[labelled:], teacher_logits[labelled:]
+            ce_logits,
+            labels,
+            kd_logits[:labelled],
+            teacher_logits[:labelled],
+            kd_logits[labelled:],
+            teacher_logits[labelled:],
         )
         return {
             "loss": terms.total,

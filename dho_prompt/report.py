@@ -15,7 +15,9 @@ from dho_prompt.files import atomic_write
 def main(argv: Optional[List[str]] = None) -> None:
     parse = argparse.ArgumentParser(prog="python -m dho_prompt.report", description="Tables of finished runs.")
     parse.add_argument("folders", nargs="+", metavar="FOLDER", help="folders with finished runs, at any depth")
-    parse.add_argument("--save", default="", metavar="PREFIX", help="also write PREFIX.md and, with matplotlib, PREFIX.png")
+    parse.add_argument(
+        "--save", default="", metavar="PREFIX", help="also write PREFIX.md and, with matplotlib, PREFIX.png"
+    )
     args = parse.parse_args(argv)
     try:
         made = tables(read_results(args.folders))

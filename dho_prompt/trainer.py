@@ -72,9 +72,7 @@ class MethodTrainer(TrainerX):
     def build_data_loader(self) -> None:
         cfg = self.cfg
         student = View(cfg.INPUT.SIZE[0], tuple(cfg.INPUT.PIXEL_MEAN), tuple(cfg.INPUT.PIXEL_STD))
-        self.crop = SharedCrop(
-            student, None, cfg.INPUT.TRANSFORMS, cfg.INPUT.RRCROP_SCALE, cfg.INPUT.INTERPOLATION
-        )
+        self.crop = SharedCrop(student, None, cfg.INPUT.TRANSFORMS, cfg.INPUT.RRCROP_SCALE, cfg.INPUT.INTERPOLATION)
         self.dm = DataManager(cfg, custom_tfm_train=self.crop, dataset_wrapper=SharedViews)
         self.train_loader_x, self.train_loader_u = self.dm.train_loader_x, None
         self.val_loader, self.test_loader = self.dm.val_loader, self.dm.test_loader
@@ -89,7 +87,8 @@ class MethodTrainer(TrainerX):
         if self.cfg.TEST.FINAL_MODEL == "best_val" and (self.val_loader is None or self.val_is_test):
             reason = "offers its test images as validation set" if self.val_is_test else "has no validation set"
             raise ValueError(
-                f"TEST.FINAL_MODEL is best_val, but {self.cfg.DATASET.NAME} {reason}, so the checkpoint would be chosen on "
+                f"TEST.FINAL_MODEL is best_val, but {self.cfg.DATASET.NAME} {reason}, so the checkpoint would be "
+                "chosen on "
                 "the test set; use last_step"
             )
 
@@ -98,7 +97,8 @@ class MethodTrainer(TrainerX):
             return
         if not self.cfg.DATALOADER.FIT_BATCH:
             raise ValueError(
-                f"DATALOADER.TRAIN_X.BATCH_SIZE is {batch_size}, but there are {images} labelled images; it may be at most "
+                f"DATALOADER.TRAIN_X.BATCH_SIZE is {batch_size}, but there are {images} labelled images; it may be "
+                "at most "
                 f"{images}. Leave the key out to let every step take all of them"
             )
         print(f"The batch of {batch_size} is larger than the labelled set: every step takes all {images} images")
@@ -116,7 +116,8 @@ class MethodTrainer(TrainerX):
         clip = load_clip(name, cfg.MODEL.BACKBONE.WEIGHTS, weight_precision(precision), self.device)
         if tuple(cfg.INPUT.SIZE) != (clip.image_size, clip.image_size):
             raise ValueError(
-                f"INPUT.SIZE is {tuple(cfg.INPUT.SIZE)}, but {name} takes images of ({clip.image_size}, {clip.image_size})"
+                f"INPUT.SIZE is {tuple(cfg.INPUT.SIZE)}, but {name} takes images of ({clip.image_size}, "
+                f"{clip.image_size})"
             )
         self.model = self.build_method(clip, self.classnames).to(self.device).eval()
         for folder, module in self.model.trainable():
@@ -221,7 +222,9 @@ class MethodTrainer(TrainerX):
             for batch in tqdm(self._shifted_loader(name), desc=name):
                 self.model_inference(self.parse_batch_test(batch)[0])
             self.accuracies[name] = self._percentages()
-            heads = ", ".join(f"{head} {value:.2f}%" for head, value in self.accuracies[name].items() if head != "images")
+            heads = ", ".join(
+                f"{head} {value:.2f}%" for head, value in self.accuracies[name].items() if head != "images"
+            )
             print(f"{name}: {heads} ({self.accuracies[name]['images']:,} images)")
 
     def _shifted_loader(self, name: str) -> Any:
@@ -246,11 +249,11 @@ class MethodTrainer(TrainerX):
 
     def load_model(self, directory: str, epoch: Optional[int] = None) -> None:
         super().load_model(directory, epoch)
-        # set by the checkpoint if it is one of ours
-        saved = getattr(self, "loaded_extra_state", {}).get("classnames")
+        saved = self.loaded_extra_state.get("classnames")  # a host's checkpoint does not say
         if saved is not None and list(saved) != self.classnames and self.depends_on_classes:
             raise ValueError(
-                f"the checkpoint in {directory} was trained on {len(saved)} classes ({', '.join(saved[:3])}, ...), this data "
+                f"the checkpoint in {directory} was trained on {len(saved)} classes ({', '.join(saved[:3])}, ...), "
+                "this data "
                 f"set has {len(self.classnames)} ({', '.join(self.classnames[:3])}, ...); they must be the same"
             )
 
@@ -300,7 +303,8 @@ def all_classnames(lab2cname: Dict[int, str], num_classes: int) -> List[str]:
     missing = [label for label in range(num_classes) if label not in lab2cname]
     if missing:
         raise ValueError(
-            f"{len(missing)} of {num_classes} classes have no training image (labels {missing[:5]}...), so their names are "
+            f"{len(missing)} of {num_classes} classes have no training image (labels {missing[:5]}...), so their "
+            "names are "
             "not known; restore their folders"
         )
     return [lab2cname[label] for label in range(num_classes)]

@@ -260,7 +260,9 @@ def _descend(name: str, stage: str, loss_of, parameters: list, steps: int, rate:
         optimizer.step()
         schedule.step()
         if step % 100 == 0 or step == steps:
-            print(f"{name} {stage} step {step}/{steps} loss {loss.item():.3f} ({time.time() - start:.0f} s)", flush=True)
+            print(
+                f"{name} {stage} step {step}/{steps} loss {loss.item():.3f} ({time.time() - start:.0f} s)", flush=True
+            )
 
 
 # ---------------------------------------------------------------------------------------------------- files

@@ -1,6 +1,7 @@
 """Fixtures shared by all tests: small models, a small data set, the arguments of a small run."""
 
 import pytest
+
 from tests_support import MEAN, STD, write_clip, write_imagenet
 
 

@@ -29,8 +29,16 @@ def test_file_then_opts(cfg, tmp_path):
     assert cfg.OPTIM.LR == 1.0 and isinstance(cfg.OPTIM.LR, float)
     assert cfg.INPUT.SIZE == (32, 32)
     assert cfg.TRAINER.DHO.ALPHA == 0.0
-    merge_opts(cfg, ["OPTIM.LR", "0.1", "TRAINER.COOP.CTX_INIT", "a photo of a", "INPUT.SIZE", "(8, 8)", "OPTIM.MAX_EPOCH", "3"])
-    assert (cfg.OPTIM.LR, cfg.TRAINER.COOP.CTX_INIT, cfg.INPUT.SIZE, cfg.OPTIM.MAX_EPOCH) == (0.1, "a photo of a", (8, 8), 3)
+    merge_opts(
+        cfg,
+        ["OPTIM.LR", "0.1", "TRAINER.COOP.CTX_INIT", "a photo of a", "INPUT.SIZE", "(8, 8)", "OPTIM.MAX_EPOCH", "3"],
+    )
+    assert (cfg.OPTIM.LR, cfg.TRAINER.COOP.CTX_INIT, cfg.INPUT.SIZE, cfg.OPTIM.MAX_EPOCH) == (
+        0.1,
+        "a photo of a",
+        (8, 8),
+        3,
+    )
 
 
 def test_text_that_looks_like_a_number_stays_text(cfg):
@@ -40,14 +48,22 @@ def test_text_that_looks_like_a_number_stays_text(cfg):
 
 @pytest.mark.parametrize(
     "key, near",
-    [("TRAINER.DHO.APLHA", "TRAINER.DHO.ALPHA"), ("TRAINER.COOP.NCTX", "TRAINER.COOP.N_CTX"), ("MAX_EPOCH", "OPTIM.MAX_EPOCH")],
+    [
+        ("TRAINER.DHO.APLHA", "TRAINER.DHO.ALPHA"),
+        ("TRAINER.COOP.NCTX", "TRAINER.COOP.N_CTX"),
+        ("MAX_EPOCH", "OPTIM.MAX_EPOCH"),
+    ],
 )
 def test_unknown_keys_name_the_nearest(cfg, tmp_path, key, near):
     with pytest.raises(ValueError, match=f"unknown configuration key {key} in the command line.*{near}"):
         merge_opts(cfg, [key, "1"])
     *parents, leaf = key.split(".")
     path = tmp_path / "c.yaml"
-    path.write_text("".join("  " * depth + f"{name}:\n" for depth, name in enumerate(parents)) + "  " * len(parents) + f"{leaf}: 1\n")
+    path.write_text(
+        "".join("  " * depth + f"{name}:\n" for depth, name in enumerate(parents))
+        + "  " * len(parents)
+        + f"{leaf}: 1\n"
+    )
     with pytest.raises(ValueError, match=f"unknown configuration key {key} in .*c.yaml.*{near}"):
         merge_file(cfg, str(path))
 

@@ -12,7 +12,10 @@ def test_cosine_head_is_equation_10_value_and_gradient():
     features = torch.randn(3, 6, dtype=torch.float64, requires_grad=True)
     weighting = torch.randn(3, 4, dtype=torch.float64)
     restated = torch.stack(
-        [torch.stack([(z @ w) / (z.pow(2).sum().sqrt() * w.pow(2).sum().sqrt()) / 0.05 for w in head.weight]) for z in features]
+        [
+            torch.stack([(z @ w) / (z.pow(2).sum().sqrt() * w.pow(2).sum().sqrt()) / 0.05 for w in head.weight])
+            for z in features
+        ]
     )
     logits = head(features)
     torch.testing.assert_close(logits, restated, rtol=1e-10, atol=1e-12)

@@ -21,7 +21,8 @@ assert TRAINER_REGISTRY.get("CoOpDHO") is CoOpDHO and CoOpDHO.__module__ == "dho
 assert "CoOp" not in TRAINER_REGISTRY.registered_names()
 import dho_prompt.trainers.coop_dho
 from pathlib import Path
-assert Path(find_config("datasets/digits.yaml")).is_file() and Path(find_config("trainers/CoOpDHO/digits.yaml")).is_file()
+for config in ("datasets/digits.yaml", "trainers/CoOpDHO/digits.yaml"):
+    assert Path(find_config(config)).is_file()
 models = Path(dho_prompt.__file__).parent / "models"
 assert (models / "digits-student" / "open_clip_model.safetensors").is_file()
 print("used", Path(dho_prompt.__file__).parent)

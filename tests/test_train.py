@@ -51,7 +51,9 @@ def test_a_run_leaves_what_dassl_leaves_and_a_result_file(train_args, tmp_path, 
     assert result["seed"] == 1 and result["versions"]["torch"] and result["engine"].startswith(("embedded", "dassl"))
     assert "epoch [3/3] batch [1/1]" in log and " lr " in log and " eta " in log
     assert abs(result["teacher"]["zeta"] - 0.07) < 1e-6  # open_clip's initial logit scale
-    assert torch.load(run / "kd_head" / "model.pth.tar-3", weights_only=True)["state_dict"]["zeta"] == pytest.approx(0.07)
+    assert torch.load(run / "kd_head" / "model.pth.tar-3", weights_only=True)["state_dict"]["zeta"] == pytest.approx(
+        0.07
+    )
 
 
 def test_a_finished_run_is_not_repeated_and_another_configuration_is_refused(train_args, tmp_path, capsys):
@@ -90,7 +92,9 @@ def test_with_lambda_one_and_alpha_one_dho_is_plain_coop(train_args, tmp_path):
     main(train_args("CoOp", *options, output=tmp_path / "plain"))
     main(train_args("CoOpDHO", *options, "TRAINER.DHO.LAMBDA", "1", "TRAINER.DHO.ALPHA", "1", output=tmp_path / "dho"))
     assert torch.equal(weights(tmp_path / "plain")["ctx"], weights(tmp_path / "dho")["ctx"])
-    plain, dho = (json.loads((tmp_path / name / "results.json").read_text())["accuracy"]["test"] for name in ("plain", "dho"))
+    plain, dho = (
+        json.loads((tmp_path / name / "results.json").read_text())["accuracy"]["test"] for name in ("plain", "dho")
+    )
     assert plain["ce"] == dho["ce"] == dho["blend"]
 
 
@@ -163,7 +167,11 @@ def test_search_and_best_val_never_see_the_test_set(train_args, tmp_path, capsys
         ("CoOpDHO", ("TRAINER.DHO.ALPHA", "1.5"), ["alpha must lie in [0, 1]"]),
         ("CoOpDHO", ("TRAINER.DHO.TEACHER.NAME", "/absent/teacher"), ["/absent/teacher"]),
         ("CoOpDHO", ("TRAINER.DHO.UNLABELED", "some"), ["TRAINER.DHO.UNLABELED", "exclude_labeled"]),
-        ("CoOpDHO", ("TRAINER.DHO.UNLABELED", "exclude_labeled", "DATASET.NUM_SHOTS", "8"), ["every training image is labelled"]),
+        (
+            "CoOpDHO",
+            ("TRAINER.DHO.UNLABELED", "exclude_labeled", "DATASET.NUM_SHOTS", "8"),
+            ["every training image is labelled"],
+        ),
         ("CoOp", ("TEST.SHIFTED_SETS", "('ImageNetX',)"), ["ImageNetX"]),
     ],
 )
@@ -186,7 +194,9 @@ def test_damaged_data_are_named(train_args, tmp_path):
     from tests_support import write_imagenet
 
     root = write_imagenet(tmp_path / "data")
-    arguments = ["--root", str(root)] + train_args("CoOp", "DATASET.NUM_SHOTS", "-1", "DATALOADER.TRAIN_X.BATCH_SIZE", "5")[2:]
+    arguments = ["--root", str(root)] + train_args(
+        "CoOp", "DATASET.NUM_SHOTS", "-1", "DATALOADER.TRAIN_X.BATCH_SIZE", "5"
+    )[2:]
     images = root / "imagenet" / "images"
 
     damaged = images / "train" / "n01440764" / "0.JPEG"
@@ -219,7 +229,9 @@ def test_an_image_of_the_pool_that_cannot_be_read_is_named(train_args, tmp_path)
     from tests_support import write_imagenet
 
     root = write_imagenet(tmp_path / "data")
-    arguments = ["--root", str(root)] + train_args("CoOpDHO", "DATASET.NUM_SHOTS", "1", "TRAIN.COUNT_ITER", "train_u")[2:]
+    arguments = ["--root", str(root)] + train_args("CoOpDHO", "DATASET.NUM_SHOTS", "1", "TRAIN.COUNT_ITER", "train_u")[
+        2:
+    ]
     for path in (root / "imagenet" / "images" / "train" / "n04147183").iterdir():
         Image.new("L", (4, 4)).save(path, format="PNG")
         path.write_bytes(path.read_bytes()[:40])

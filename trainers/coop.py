@@ -12,7 +12,13 @@ class CoOp(MethodTrainer):
 
     def check_cfg(self, cfg):
         super().check_cfg(cfg)
-        check_choice("TRAINER.COOP.CLASS_TOKEN_POSITION", cfg.TRAINER.COOP.CLASS_TOKEN_POSITION, ("end", "middle", "front"))
+        check_choice(
+            "TRAINER.COOP.CLASS_TOKEN_POSITION", cfg.TRAINER.COOP.CLASS_TOKEN_POSITION, ("end", "middle", "front")
+        )
+
+    @property
+    def depends_on_classes(self):
+        return self.cfg.TRAINER.COOP.CSC
 
     def build_method(self, clip, classnames):
         coop = self.cfg.TRAINER.COOP

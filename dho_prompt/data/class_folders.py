@@ -32,7 +32,9 @@ def list_class_folders(folder: Path) -> Dict[str, List[str]]:
         return known["files"]
     bar = tqdm(classes, desc=f"listing {folder}", disable=len(classes) < 100)
     files = {
-        name: sorted(entry.name for entry in os.scandir(folder / name) if not entry.name.startswith(".") and entry.is_file())
+        name: sorted(
+            entry.name for entry in os.scandir(folder / name) if not entry.name.startswith(".") and entry.is_file()
+        )
         for name in bar
     }
     if sum(map(len, files.values())) > 10_000:

@@ -55,7 +55,9 @@ def write_digits(folder: Path) -> None:
     folder = Path(folder)
     pixels, labels = _load()
     members = _choose_members(pixels, labels)
-    splits = {name: [[f"{name}/{_name(i, labels)}", int(labels[i])] for i in chosen] for name, chosen in members.items()}
+    splits = {
+        name: [[f"{name}/{_name(i, labels)}", int(labels[i])] for i in chosen] for name, chosen in members.items()
+    }
     content = {"classnames": list(CLASSNAMES), "splits": splits}
     if _is_complete(folder, content):
         return

@@ -11,8 +11,9 @@ torch 2.7 and later, and its checkpoints are neither atomic nor readable with ``
 
 from __future__ import annotations
 
-from importlib import metadata
 from typing import Any
+
+from dho_prompt import __version__
 
 from .choose import choose_engine, import_dassl
 from .embedded.checkpoint import load_checkpoint, load_pretrained_weights, save_checkpoint
@@ -67,10 +68,7 @@ else:
         if (error.name or "").startswith("dho_prompt"):
             raise
         raise ImportError(f"training needs the package '{error.name}', which is not installed") from error
-    try:
-        ENGINE_VERSION = metadata.version("dho_prompt")
-    except metadata.PackageNotFoundError:  # run from a checkout that is not installed
-        ENGINE_VERSION = "checkout"
+    ENGINE_VERSION = __version__
 
 
 class TrainerBase(Resumable, _TrainerBase):

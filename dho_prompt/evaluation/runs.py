@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import subprocess
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Dict, Optional
@@ -68,10 +69,8 @@ def versions() -> Dict[str, str]:
     """Versions of what a result depends on."""
     found = {"python": platform.python_version()}
     for package in ("dho-prompt", "torch", "torchvision", "open_clip_torch", "dassl"):
-        try:
+        with suppress(PackageNotFoundError):
             found[package] = version(package)
-        except PackageNotFoundError:
-            pass
     commit = _commit()
     return {**found, "commit": commit} if commit else found
 

@@ -40,7 +40,8 @@ def read_results(folders: Iterable[PathLike]) -> List[Dict[str, Any]]:
     paths = sorted({path for folder in folders for path in folder.rglob(RESULTS)})
     if not paths:
         raise FileNotFoundError(
-            f"no {RESULTS} below {', '.join(map(str, folders))}: no run there is finished; run its training command again, "
+            f"no {RESULTS} below {', '.join(map(str, folders))}: no run there is finished; run its training command "
+            "again, "
             "it resumes"
         )
     return [read_json(path) for path in paths]
@@ -76,7 +77,9 @@ def _table(dataset: str, shots: int, runs: Dict[str, List[Dict[str, Any]]]) -> T
     if len(shifted) > 1:
         columns = columns + ["mean shifted"]
         for row in rows:
-            row.accuracy["mean shifted"] = [statistics.fmean(values) for values in zip(*(row.accuracy[n] for n in shifted))]
+            row.accuracy["mean shifted"] = [
+                statistics.fmean(values) for values in zip(*(row.accuracy[n] for n in shifted))
+            ]
     gain = _gain(rows, runs)
     title = f"{dataset}, {shots} shots" if shots > 0 else f"{dataset}, all training images"
     return Table(title, columns, rows + ([gain] if gain else []), protocol)
@@ -102,14 +105,16 @@ def _check_alike(trainer: str, seeds: Sequence[Dict[str, Any]]) -> None:
     twice = sorted({seed for seed in numbers if numbers.count(seed) > 1})
     if twice:
         raise ValueError(
-            f"{trainer}: seed {twice[0]} has several results; name folders that hold one run per seed (one TAG, one config)"
+            f"{trainer}: seed {twice[0]} has several results; name folders that hold one run per seed (one TAG, one "
+            "config)"
         )
     first = _without_seed(seeds[0]["config"])
     for other in seeds[1:]:
         changed = differences(first, _without_seed(other["config"]))
         if changed:
             raise ValueError(
-                f"{trainer}: seeds {seeds[0]['seed']} and {other['seed']} are runs of different configurations and are not "
+                f"{trainer}: seeds {seeds[0]['seed']} and {other['seed']} are runs of different configurations and "
+                "are not "
                 f"averaged: {'; '.join(changed[:5])}"
             )
 
@@ -146,7 +151,10 @@ def markdown(table: Table) -> str:
     """The table as Markdown, with its protocol below."""
     from tabulate import tabulate
 
-    lines = [[row.name] + [cell(row.accuracy[name], row.name.startswith("gain")) for name in table.columns] for row in table.rows]
+    lines = [
+        [row.name] + [cell(row.accuracy[name], row.name.startswith("gain")) for name in table.columns]
+        for row in table.rows
+    ]
     body = tabulate(lines, headers=["accuracy (%)"] + table.columns, tablefmt="github", disable_numparse=True)
     count = len(table.rows[0].accuracy["test"])
     note = f"Mean ± sample standard deviation over {count} seeds." if count > 1 else "One seed."

@@ -1,5 +1,6 @@
 import open_clip
 import pytest
+
 from tiny_clips import tiny_clip
 
 

@@ -9,12 +9,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
-from tiny_clips import RESNET, tiny_clip, tiny_config
 
 from dho_prompt.clip import names as names_module
 from dho_prompt.clip.loading import build_model, load_clip
 from dho_prompt.clip.names import OPENAI_NAMES, resolve_name
 from dho_prompt.clip.text import PromptedTextEncoder
+from tiny_clips import RESNET, tiny_clip, tiny_config
 
 
 def write_folder(folder, model=None, **config):

@@ -6,12 +6,12 @@ import open_clip
 import pytest
 import torch
 import torch.nn.functional as F
-from tiny_clips import RESNET, tiny_clip, tiny_config
 
 from dho_prompt.clip.layout import RowLayout
 from dho_prompt.clip.prompts import PromptTokens
 from dho_prompt.clip.text import PromptedTextEncoder, embed_context, encode_texts
 from dho_prompt.clip.tower import full_text_features
+from tiny_clips import RESNET, tiny_clip, tiny_config
 
 MIXED = ["cat", "golden_retriever", "Yorkshire Terrier", "tench", "eastern hog-nosed snake", "iPod", "cat"]
 EQUAL = ["cat", "dog", "bird"]

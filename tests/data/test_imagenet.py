@@ -5,10 +5,10 @@ import os
 from types import SimpleNamespace
 
 import pytest
-from tests_support import CLASSES, write_imagenet
 
 from dho_prompt.data import class_folders
 from dho_prompt.data.datasets.imagenet import ImageNet, read_classnames
+from tests_support import CLASSES, write_imagenet
 
 
 def config(root, shots=-1, half="all", seed=1):

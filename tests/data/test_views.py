@@ -13,7 +13,9 @@ PLAIN = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 def gradient_image(side=96):
     """Red grows to the right and green downwards, so a crop's place can be read off its pixels."""
     ramp = np.linspace(0, 255, side).astype(np.uint8)
-    pixels = np.stack([np.tile(ramp, (side, 1)), np.tile(ramp[:, None], (1, side)), np.zeros((side, side), np.uint8)], -1)
+    pixels = np.stack(
+        [np.tile(ramp, (side, 1)), np.tile(ramp[:, None], (1, side)), np.zeros((side, side), np.uint8)], -1
+    )
     return Image.fromarray(pixels)
 
 
@@ -25,7 +27,9 @@ def test_both_views_show_the_same_crop_and_flip():
         seen = crop(gradient_image())
         assert seen["img"].shape == (3, 32, 32) and seen["img_teacher"].shape == (3, 48, 48)
         for corner in ((0, 0), (0, -1), (-1, 0), (-1, -1)):
-            torch.testing.assert_close(seen["img"][:, corner[0], corner[1]], seen["img_teacher"][:, corner[0], corner[1]], atol=0.03, rtol=0)
+            torch.testing.assert_close(
+                seen["img"][:, corner[0], corner[1]], seen["img_teacher"][:, corner[0], corner[1]], atol=0.03, rtol=0
+            )
         directions.add(bool(seen["img"][0, 0, 0] < seen["img"][0, 0, -1]))
         spans.add(round(float(seen["img"][0].max()), 2))
     assert directions == {True, False}  # flipped and not
@@ -48,7 +52,9 @@ def test_one_tensor_serves_models_with_the_same_view():
 def test_without_random_transforms_the_centre_is_shown():
     seen = SharedCrop(View(32, *PLAIN), transforms=())(gradient_image().resize((192, 96)))
     assert abs(float(seen["img"][0].mean()) - 0.5) < 0.02
-    assert torch.equal(seen["img"], SharedCrop(View(32, *PLAIN), transforms=())(gradient_image().resize((192, 96)))["img"])
+    assert torch.equal(
+        seen["img"], SharedCrop(View(32, *PLAIN), transforms=())(gradient_image().resize((192, 96)))["img"]
+    )
 
 
 def test_transforms_that_cannot_be_shared_are_refused():

@@ -10,9 +10,13 @@ from dho_prompt.report import main
 
 def result(trainer, seed, accuracy, shots=4, lr=0.002, labelled="abc"):
     heads = {"blend": 0, "ce": 1, "kd": -1} if trainer.endswith("DHO") else {"ce": 0}
-    sets = {name: {**{head: value + shift for head, shift in heads.items()}, "images": 10} for name, value in accuracy.items()}
+    sets = {
+        name: {**{head: value + shift for head, shift in heads.items()}, "images": 10}
+        for name, value in accuracy.items()
+    }
     made = {
-        "trainer": trainer, "dataset": "Digits", "shots": shots, "seed": seed, "accuracy": sets, "epochs": 5, "device": "cpu",
+        "trainer": trainer, "dataset": "Digits", "shots": shots, "seed": seed, "accuracy": sets,
+        "epochs": 5, "device": "cpu",
         "split": {"hash": f"h{seed}", "labelled_hash": f"{labelled}{seed}", "labelled": 40, "unlabelled": 800},
         "engine": "embedded 0", "versions": {"torch": "2"},
         "config": {"SEED": seed, "OUTPUT_DIR": f"o{seed}", "OPTIM": {"LR": lr}, "MODEL": {"BACKBONE": {"NAME": "s"}}},

@@ -57,7 +57,8 @@ def read_classnames(path: Path) -> Tuple[List[str], List[str]]:
     """
     if not path.is_file():
         raise FileNotFoundError(
-            f"{path} is missing; ImageNet is expected as\n{LAYOUT}\n(classnames.txt comes with CoOp's data set instructions)"
+            f"{path} is missing; ImageNet is expected as\n{LAYOUT}\n(classnames.txt comes with CoOp's data set "
+            "instructions)"
         )
     names: Dict[str, str] = {}
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
@@ -66,7 +67,9 @@ def read_classnames(path: Path) -> Tuple[List[str], List[str]]:
         wnid, _, name = line.strip().partition(" ")
         if not name or wnid in names:
             reason = "stands twice" if wnid in names else "has no name"
-            raise ValueError(f"{path} line {number}: {wnid} {reason}; each line must be '<wnid> <name>', each wnid once")
+            raise ValueError(
+                f"{path} line {number}: {wnid} {reason}; each line must be '<wnid> <name>', each wnid once"
+            )
         names[wnid] = name
     wnids = sorted(names)
     return wnids, [names[wnid] for wnid in wnids]
@@ -76,7 +79,8 @@ def _compare(folder: Path, wnids: List[str], found: Dict[str, List[str]]) -> Non
     missing = [wnid for wnid in wnids if not found.get(wnid)]
     if missing:
         raise FileNotFoundError(
-            f"{folder} has images of {len(wnids) - len(missing)} of the {len(wnids)} classes in classnames.txt; missing or "
+            f"{folder} has images of {len(wnids) - len(missing)} of the {len(wnids)} classes in classnames.txt; "
+            "missing or "
             f"empty: {_some(missing)}. Restore these folders, or remove their lines from classnames.txt"
         )
     unknown = sorted(set(found) - set(wnids))
