@@ -29,7 +29,8 @@ from dho_prompt.engine import (
     build_optimizer,
     build_transform,
     compute_accuracy,
-    load_pretrained_weights,
+    load_checkpoint,
+    load_strictly,
 )
 from dho_prompt.evaluation.runs import RESULTS, begin_run, versions
 from dho_prompt.files import write_json
@@ -122,7 +123,7 @@ class MethodTrainer(TrainerX):
         self.model = self.build_method(clip, self.classnames).to(self.device).eval()
         for folder, module in self.model.trainable():
             if cfg.MODEL.INIT_WEIGHTS:
-                load_pretrained_weights(module, cfg.MODEL.INIT_WEIGHTS)
+                load_strictly(module, load_checkpoint(cfg.MODEL.INIT_WEIGHTS), cfg.MODEL.INIT_WEIGHTS)
             self.add_model(folder, module)
         self.scaler = _grad_scaler(precision == "amp" and self.device.type == "cuda")
 
@@ -247,12 +248,11 @@ class MethodTrainer(TrainerX):
         images = self._correct.pop("images")
         return {**{name: 100.0 * count / images for name, count in self._correct.items()}, "images": images}
 
-    def load_model(self, directory: str, epoch: Optional[int] = None) -> None:
-        super().load_model(directory, epoch)
-        saved = self.loaded_extra_state.get("classnames")  # a host's checkpoint does not say
+    def check_extra_state(self, state: Dict[str, Any], path: str) -> None:
+        saved = state.get("classnames")  # a host's checkpoint does not say
         if saved is not None and list(saved) != self.classnames and self.depends_on_classes:
             raise ValueError(
-                f"the checkpoint in {directory} was trained on {len(saved)} classes ({', '.join(saved[:3])}, ...), "
+                f"{path} was trained on {len(saved)} classes ({', '.join(saved[:3])}, ...), "
                 "this data "
                 f"set has {len(self.classnames)} ({', '.join(self.classnames[:3])}, ...); they must be the same"
             )

@@ -78,6 +78,32 @@ def test_evaluation_only_gives_the_same_accuracy_without_the_teacher(train_args,
     assert "model.pth.tar-3" in fails(flags + train_args("CoOpDHO", output=tmp_path / "other"))
 
 
+def test_weights_of_other_classes_or_settings_are_refused(train_args, tmp_path):
+    half = ("DATASET.SUBSAMPLE_CLASSES", "base")
+    main(train_args("CoOpDHO", *half))
+    flags = ["--eval-only", "--model-dir", str(tmp_path / "run"), "--load-epoch", "3"]
+    message = fails(flags + train_args("CoOpDHO", output=tmp_path / "all"))
+    assert "trained on 3 classes (tench" in message and "has 5" in message
+    message = fails(flags + train_args("CoOpDHO", *half, "TRAINER.COOP.N_CTX", "3", output=tmp_path / "longer"))
+    assert "size mismatch" in message and "N_CTX" in message
+    # a generic context means the same for every class list
+    main(flags + train_args("CoOp", output=tmp_path / "host"))
+    message = fails(flags + train_args("CoOp", "TRAINER.COOP.CSC", "True", output=tmp_path / "csc"))
+    assert "trained on 3 classes" in message
+
+
+def test_a_coop_checkpoint_starts_the_context(train_args, tmp_path):
+    main(train_args("CoOp", "OPTIM.MAX_EPOCH", "1"))
+    path = tmp_path / "run" / "prompt_learner" / "model.pth.tar-1"
+    options = ("MODEL.INIT_WEIGHTS", path, "OPTIM.LR", "1e-30", "OPTIM.WARMUP_CONS_LR", "1e-30")
+    main(train_args("CoOpDHO", *options, output=tmp_path / "next"))
+    assert torch.equal(weights(tmp_path / "next")["ctx"], weights(tmp_path / "run", epoch=1)["ctx"])
+    message = fails(train_args("CoOp", *options[:2], "TRAINER.COOP.N_CTX", "5", output=tmp_path / "other"))
+    assert str(path) in message and "does not fit" in message
+    path.write_bytes(path.read_bytes()[:100])
+    assert "damaged" in fails(train_args("CoOp", *options[:2], output=tmp_path / "damaged"))
+
+
 def test_seed_zero_counts_and_seeds_differ(train_args, tmp_path):
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
         main(train_args("CoOp", output=tmp_path / name, seed=seed))

@@ -16,7 +16,7 @@ from typing import Any
 from dho_prompt import __version__
 
 from .choose import choose_engine, import_dassl
-from .embedded.checkpoint import load_checkpoint, load_pretrained_weights, save_checkpoint
+from .embedded.checkpoint import load_checkpoint, load_pretrained_weights, load_strictly, save_checkpoint
 from .embedded.logger import setup_logger
 from .embedded.meters import AverageMeter, MetricMeter
 from .embedded.optim import build_lr_scheduler, build_optimizer
@@ -145,6 +145,7 @@ __all__ = [
     "listdir_nohidden",
     "load_checkpoint",
     "load_pretrained_weights",
+    "load_strictly",
     "mkdir_if_missing",
     "read_image",
     "register_if_absent",

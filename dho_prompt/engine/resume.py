@@ -17,9 +17,9 @@ from .embedded.checkpoint import (
     UnreadableCheckpoint,
     checkpoint_name,
     load_checkpoint,
+    load_strictly,
     restore,
     save_checkpoint,
-    strip_module,
     unwrap,
 )
 from .rng import rng_state, set_rng_state
@@ -50,7 +50,6 @@ class Resumable:
         self._saved_epoch = 0  # last epoch (from 1) whose numbered files are complete in the output folder
         self._resume_only: set[int] = set()  # epochs (from 1) whose files there may go once a newer one is complete
         self._rng: dict[str, Any] | None = None  # to be restored when everything else is
-        self.loaded_extra_state: dict[str, Any] = {}  # the extra state in what load_model() loaded last
         super().__init__(*args, **kwargs)
 
     # what a trainer may add
@@ -58,6 +57,9 @@ class Resumable:
     def extra_state(self) -> dict[str, Any]:
         """More to restore, such as a GradScaler's state; tensors and plain values only."""
         return {}
+
+    def check_extra_state(self, state: dict[str, Any], path: str) -> None:
+        """Raise a ``ValueError`` if a model that is about to be evaluated does not belong to this trainer's data."""
 
     def load_extra_state(self, state: dict[str, Any]) -> None:
         """Take back what :meth:`extra_state` gave."""
@@ -265,8 +267,8 @@ class Resumable:
     def load_model(self, directory: str, epoch: int | None = None) -> None:
         """Load the weights of every registered model, strictly.
 
-        What :meth:`extra_state` gave when the file was written is then in ``loaded_extra_state`` (empty for a file
-        that Dassl wrote); it is not applied.
+        What :meth:`extra_state` gave when the file was written goes to :meth:`check_extra_state` first (empty for a
+        file that Dassl wrote); it is not applied.
 
         Args:
             directory: output folder of a run; empty: nothing is loaded, which is said.
@@ -274,7 +276,7 @@ class Resumable:
 
         Raises:
             FileNotFoundError: a model has no such file; the message lists the checkpoints there are.
-            ValueError: the file cannot be read safely.
+            ValueError: the file cannot be read safely, or its weights do not fit.
         """
         if not directory:
             print("No model directory is given, so load_model() keeps the weights as they are")
@@ -284,13 +286,14 @@ class Resumable:
         for path in paths.values():
             if not os.path.isfile(path):
                 raise FileNotFoundError(f"there is no {path}; {_what_there_is(os.path.dirname(path))}")
-        for name, path in paths.items():
-            checkpoint = load_checkpoint(path)
+        checkpoints = {name: load_checkpoint(path) for name, path in paths.items()}
+        for name, checkpoint in checkpoints.items():
+            self.check_extra_state((checkpoint.get("trainer") or {}).get("extra", {}), paths[name])
+        for name, checkpoint in checkpoints.items():
             result = checkpoint.get("val_result")
             result = "none" if result is None else f"{result:.1f}"
-            print(f"Load {path} to {name} (epoch={checkpoint['epoch']}, val_result={result})")
-            unwrap(self._models[name]).load_state_dict(strip_module(checkpoint["state_dict"]))
-            self.loaded_extra_state = (checkpoint.get("trainer") or {}).get("extra", {})
+            print(f"Load {paths[name]} to {name} (epoch={checkpoint['epoch']}, val_result={result})")
+            load_strictly(unwrap(self._models[name]), checkpoint, paths[name])
 
     # a loss that is not a number
 

@@ -252,13 +252,15 @@ def test_load_model(make_cfg, tiny, tmp_path, capsys):
         trainer.load_model(str(tmp_path), epoch=4)
     capsys.readouterr()
     trainer.load_model("")
+    checked = []
+    trainer.check_extra_state = lambda state, path: checked.append((os.path.basename(os.path.dirname(path)), state))
     trainer.load_model(run, epoch=4)
-    assert trainer.loaded_extra_state == {"steps": 8}
+    assert checked == [("body", {"steps": 8}), ("head", {"steps": 8})]
     assert trainer.steps == 0
     path = os.path.join(run, "body", NUMBERED + "4")
     assert f"Load {path} to body (epoch=4, val_result=none)" in capsys.readouterr().out
     assert all(torch.equal(weight, trainer.weights()[name]) for name, weight in first.weights().items())
     engine.save_checkpoint({"state_dict": {"weight": torch.zeros(3, 8)}, "epoch": 7}, os.path.join(run, "head"))
     os.replace(os.path.join(run, "body", NUMBERED + "4"), os.path.join(run, "body", NUMBERED + "7"))
-    with pytest.raises(RuntimeError, match="bias"):
+    with pytest.raises(ValueError, match="does not fit.*bias"):
         trainer.load_model(run, epoch=7)

@@ -145,6 +145,22 @@ def restore(checkpoint: dict[str, Any], model: nn.Module, optimizer: Optimizer |
             print(f"Loaded {name}")
 
 
+def load_strictly(model: nn.Module, checkpoint: dict[str, Any], path: str) -> None:
+    """Load a checkpoint's ``state_dict`` (or a bare one) into a model; every entry must find its place.
+
+    Raises:
+        ValueError: it does not fit; the message names the file, the differences and what to check.
+    """
+    try:
+        model.load_state_dict(strip_module(checkpoint.get("state_dict", checkpoint)))
+    except RuntimeError as error:
+        differences = "; ".join(line.strip() for line in str(error).splitlines()[1:4])
+        raise ValueError(
+            f"{path} does not fit {type(model).__name__}: {differences}. It is of another method, other classes or "
+            "another setting such as N_CTX; name the run that it belongs to, or the settings of that run"
+        ) from error
+
+
 def load_pretrained_weights(model: nn.Module, weight_path: str) -> None:
     """Copy the entries of a checkpoint (or of a bare state dict) that fit the model, and say which did not.
 
