@@ -120,6 +120,8 @@ def _merge(cfg: CfgNode, values: Dict[str, Any], where: str) -> None:
 
 def _set(cfg: CfgNode, key: str, value: Any, where: str) -> None:
     default = _leaf(cfg, key)
+    if isinstance(value, str) and not isinstance(default, str):
+        value = CfgNode._decode_cfg_value(value)  # YAML reads (32, 32) and 1e-5 as text
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if isinstance(default, float) and is_number:
         value = float(value)  # yacs itself refuses 1 where the default is 1.0

@@ -24,6 +24,9 @@ def test_keys_of_the_host_are_kept():
 
 def test_file_then_opts(cfg, tmp_path):
     path = tmp_path / "c.yaml"
+    path.write_text('OPTIM: {LR: 1e-2}\nTEST:\n  SHIFTED_SETS: ("A", "B")\n')
+    merge_file(cfg, str(path))
+    assert cfg.OPTIM.LR == 0.01 and cfg.TEST.SHIFTED_SETS == ("A", "B")
     path.write_text('OPTIM: {LR: 1}\nINPUT: {SIZE: [32, 32], TRANSFORMS: ["normalize"]}\nTRAINER: {DHO: {ALPHA: 0}}\n')
     merge_file(cfg, str(path))
     assert cfg.OPTIM.LR == 1.0 and isinstance(cfg.OPTIM.LR, float)
