@@ -123,9 +123,13 @@ class MethodTrainer(TrainerX):
         self.model = self.build_method(clip, self.classnames).to(self.device).eval()
         for folder, module in self.model.trainable():
             if cfg.MODEL.INIT_WEIGHTS:
-                load_strictly(module, load_checkpoint(cfg.MODEL.INIT_WEIGHTS), cfg.MODEL.INIT_WEIGHTS)
+                self._start_from(module, cfg.MODEL.INIT_WEIGHTS)
             self.add_model(folder, module)
         self.scaler = _grad_scaler(precision == "amp" and self.device.type == "cuda")
+
+    def _start_from(self, module: nn.Module, path: str) -> None:
+        load_strictly(module, load_checkpoint(path, weights=True), path)
+        print(f"Started from {path}")
 
     def add_model(self, folder: str, module: nn.Module, learning_rate: float = 0.0) -> None:
         """Register a module with an optimiser and a schedule of its own; 0 takes OPTIM.LR."""

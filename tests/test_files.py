@@ -21,7 +21,9 @@ def test_content_mode_and_missing_folders(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "save", [lambda file: file.write(b"new"), lambda file: torch.save({"w": torch.zeros(9)}, file)], ids=["bytes", "torch"]
+    "save",
+    [lambda file: file.write(b"new"), lambda file: torch.save({"w": torch.zeros(9)}, file)],
+    ids=["bytes", "torch"],
 )
 def test_a_full_disk_keeps_the_old_file_and_says_what_to_do(tmp_path, monkeypatch, save):
     path = tmp_path / "model.pt"
@@ -40,7 +42,9 @@ def test_a_full_disk_keeps_the_old_file_and_says_what_to_do(tmp_path, monkeypatc
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
 def test_torchs_own_report_of_a_full_disk_is_recognised(tmp_path, monkeypatch):
     path = tmp_path / "model.pt"
-    monkeypatch.setattr(files.os, "fdopen", lambda handle, mode: os.close(handle) or open("/dev/full", "wb", buffering=0))
+    monkeypatch.setattr(
+        files.os, "fdopen", lambda handle, mode: os.close(handle) or open("/dev/full", "wb", buffering=0)
+    )
     with pytest.raises(OSError, match="no space left to write"):
         atomic_write(path, lambda file: torch.save({"w": torch.zeros(99999)}, file))
     assert os.listdir(tmp_path) == []

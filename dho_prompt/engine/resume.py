@@ -286,7 +286,7 @@ class Resumable:
         for path in paths.values():
             if not os.path.isfile(path):
                 raise FileNotFoundError(f"there is no {path}; {_what_there_is(os.path.dirname(path))}")
-        checkpoints = {name: load_checkpoint(path) for name, path in paths.items()}
+        checkpoints = {name: load_checkpoint(path, weights=True) for name, path in paths.items()}
         for name, checkpoint in checkpoints.items():
             self.check_extra_state((checkpoint.get("trainer") or {}).get("extra", {}), paths[name])
         for name, checkpoint in checkpoints.items():

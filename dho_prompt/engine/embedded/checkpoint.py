@@ -13,6 +13,8 @@ from torch.optim import Optimizer
 
 from dho_prompt.files import atomic_write
 
+from .foreign import read_weights
+
 POINTER = "checkpoint"  # a text file beside the checkpoints: the name of the last one written
 BEST = "model-best.pth.tar"
 
@@ -79,8 +81,13 @@ def save_checkpoint(
     return path
 
 
-def load_checkpoint(fpath: str) -> dict[str, Any]:
+def load_checkpoint(fpath: str, weights: bool = False) -> dict[str, Any]:
     """Read a checkpoint onto the CPU; no code inside the file is run.
+
+    Args:
+        fpath: the file.
+        weights: only ``state_dict`` and ``epoch`` are needed: of a file that also pickles live objects, as Dassl's
+            do after a warm-up, these are then read and the rest is left out.
 
     Raises:
         ValueError: ``fpath`` is None, or (:class:`UnreadableCheckpoint`) the file is damaged or pickles objects.
@@ -96,6 +103,8 @@ def load_checkpoint(fpath: str) -> dict[str, Any]:
     except OSError:
         raise
     except pickle.UnpicklingError as error:
+        if weights:
+            return read_weights(fpath)
         raise UnreadableCheckpoint(
             f"{fpath} is damaged, or holds Python objects other than tensors and plain values (Dassl's own checkpoints "
             f"do after a warm-up); such files can run code when opened, so they are refused: {_first_line(error)}"
