@@ -42,9 +42,12 @@ def test_a_full_disk_keeps_the_old_file_and_says_what_to_do(tmp_path, monkeypatc
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
 def test_torchs_own_report_of_a_full_disk_is_recognised(tmp_path, monkeypatch):
     path = tmp_path / "model.pt"
-    monkeypatch.setattr(
-        files.os, "fdopen", lambda handle, mode: os.close(handle) or open("/dev/full", "wb", buffering=0)
-    )
+
+    def full(handle, mode):
+        os.close(handle)
+        return open("/dev/full", mode, buffering=0)  # noqa: SIM115 (closed by atomic_write)
+
+    monkeypatch.setattr(files.os, "fdopen", full)
     with pytest.raises(OSError, match="no space left to write"):
         atomic_write(path, lambda file: torch.save({"w": torch.zeros(99999)}, file))
     assert os.listdir(tmp_path) == []
