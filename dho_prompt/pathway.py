@@ -52,8 +52,7 @@ class DHOPathway:
         if dho.SEARCH and self.val_loader is None:
             raise ValueError(
                 f"TRAINER.DHO.SEARCH needs a validation set, and {self.cfg.DATASET.NAME} has none; set it to False "
-                "to use "
-                f"TRAINER.DHO.ALPHA {dho.ALPHA} and TRAINER.DHO.BETA {dho.BETA}"
+                f"to use TRAINER.DHO.ALPHA {dho.ALPHA} and TRAINER.DHO.BETA {dho.BETA}"
             )
         self.pool = self._unlabelled_pool()
         loader_u = self._unlabelled_loader() if self.pool else None
@@ -75,8 +74,7 @@ class DHOPathway:
             if not pool:
                 raise ValueError(
                     "TRAINER.DHO.UNLABELED is exclude_labeled, but every training image is labelled; use all or "
-                    "none, or "
-                    "fewer DATASET.NUM_SHOTS"
+                    "none, or fewer DATASET.NUM_SHOTS"
                 )
         return pool
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections import Counter
 from pathlib import Path
 from typing import Any, ContextManager, Dict, List, Optional
 
@@ -33,6 +32,7 @@ from dho_prompt.engine import (
     load_strictly,
 )
 from dho_prompt.evaluation.runs import RESULTS, begin_run, versions
+from dho_prompt.evaluation.tally import HeadTally
 from dho_prompt.files import write_json
 
 
@@ -72,6 +72,8 @@ class MethodTrainer(TrainerX):
 
     def build_data_loader(self) -> None:
         cfg = self.cfg
+        self.accuracies: Dict[str, Dict[str, float]] = {}  # percent, by test set and head
+        self._mix_is_open = False
         student = View(cfg.INPUT.SIZE[0], tuple(cfg.INPUT.PIXEL_MEAN), tuple(cfg.INPUT.PIXEL_STD))
         self.crop = SharedCrop(student, None, cfg.INPUT.TRANSFORMS, cfg.INPUT.RRCROP_SCALE, cfg.INPUT.INTERPOLATION)
         self.dm = DataManager(cfg, custom_tfm_train=self.crop, dataset_wrapper=SharedViews)
@@ -89,8 +91,7 @@ class MethodTrainer(TrainerX):
             reason = "offers its test images as validation set" if self.val_is_test else "has no validation set"
             raise ValueError(
                 f"TEST.FINAL_MODEL is best_val, but {self.cfg.DATASET.NAME} {reason}, so the checkpoint would be "
-                "chosen on "
-                "the test set; use last_step"
+                "chosen on the test set; use last_step"
             )
 
     def _check_batch_size(self, batch_size: int, images: int) -> None:
@@ -99,8 +100,7 @@ class MethodTrainer(TrainerX):
         if not self.cfg.DATALOADER.FIT_BATCH:
             raise ValueError(
                 f"DATALOADER.TRAIN_X.BATCH_SIZE is {batch_size}, but there are {images} labelled images; it may be "
-                "at most "
-                f"{images}. Leave the key out to let every step take all of them"
+                f"at most {images}. Leave the key out to let every step take all of them"
             )
         print(f"The batch of {batch_size} is larger than the labelled set: every step takes all {images} images")
 
@@ -205,17 +205,19 @@ class MethodTrainer(TrainerX):
     def model_inference(self, input: Tensor) -> Tensor:
         with self.autocast():
             scores = self.predict(input)
-        for name, values in scores.items():
-            self._correct[name] += int((values.argmax(dim=-1) == self._labels).sum())
-        self._correct["images"] += len(input)
+        self._tally.add(scores, self._labels)
         return next(iter(scores.values()))
 
     @torch.no_grad()
     def test(self, split: Optional[str] = None) -> float:
-        self._correct: Counter = Counter()
+        if split is None and self._mix_is_open:
+            self._mix_is_open = False
+            self.before_test()
+        self._tally = HeadTally()
         accuracy = super().test(split)
-        if (split or self.cfg.TEST.SPLIT) == "test":
-            self.accuracies = {"test": self._percentages()}
+        if split is None:
+            self.accuracies[self.cfg.TEST.SPLIT] = self._tally.percentages()
+            print(f"{self.cfg.TEST.SPLIT}: {self._tally}")
         return accuracy
 
     @torch.no_grad()
@@ -223,14 +225,11 @@ class MethodTrainer(TrainerX):
         """Evaluate the sets of TEST.SHIFTED_SETS; they print no Dassl result lines, which name the test set alone."""
         self.set_model_mode("eval")
         for name in self.cfg.TEST.SHIFTED_SETS:
-            self._correct = Counter()
+            self._tally = HeadTally()
             for batch in tqdm(self._shifted_loader(name), desc=name):
                 self.model_inference(self.parse_batch_test(batch)[0])
-            self.accuracies[name] = self._percentages()
-            heads = ", ".join(
-                f"{head} {value:.2f}%" for head, value in self.accuracies[name].items() if head != "images"
-            )
-            print(f"{name}: {heads} ({self.accuracies[name]['images']:,} images)")
+            self.accuracies[name] = self._tally.percentages()
+            print(f"{name}: {self._tally}")
 
     def _shifted_loader(self, name: str) -> Any:
         cfg = self.cfg.clone()
@@ -248,18 +247,11 @@ class MethodTrainer(TrainerX):
             is_train=False,
         )
 
-    def _percentages(self) -> Dict[str, float]:
-        images = self._correct.pop("images")
-        return {**{name: 100.0 * count / images for name, count in self._correct.items()}, "images": images}
-
     def check_extra_state(self, state: Dict[str, Any], path: str) -> None:
         saved = state.get("classnames")  # a host's checkpoint does not say
         if saved is not None and list(saved) != self.classnames and self.depends_on_classes:
-            raise ValueError(
-                f"{path} was trained on {len(saved)} classes ({', '.join(saved[:3])}, ...), "
-                "this data "
-                f"set has {len(self.classnames)} ({', '.join(self.classnames[:3])}, ...); they must be the same"
-            )
+            before, now = (f"{len(names)} classes ({', '.join(names[:3])}, ...)" for names in (saved, self.classnames))
+            raise ValueError(f"{path} was trained on {before}, this data set has {now}; they must be the same")
 
     @property
     def depends_on_classes(self) -> bool:
@@ -269,7 +261,7 @@ class MethodTrainer(TrainerX):
     # Results
 
     def after_train(self) -> None:
-        self.before_test()
+        self._mix_is_open = True  # to be chosen on the model that is deployed, before its test
         super().after_train()
         if not self.cfg.TEST.NO_TEST:
             self.test_shifted()
@@ -287,7 +279,7 @@ class MethodTrainer(TrainerX):
             "dataset": cfg.DATASET.NAME,
             "shots": cfg.DATASET.NUM_SHOTS,
             "seed": cfg.SEED,
-            "accuracy": getattr(self, "accuracies", {}),
+            "accuracy": self.accuracies,
             "split": {**self.split, "labelled": len(self.split["labelled"])},
             "epochs": cfg.OPTIM.MAX_EPOCH,
             "seconds": round(time.time() - self.time_start, 1),
@@ -308,8 +300,7 @@ def all_classnames(lab2cname: Dict[int, str], num_classes: int) -> List[str]:
     if missing:
         raise ValueError(
             f"{len(missing)} of {num_classes} classes have no training image (labels {missing[:5]}...), so their "
-            "names are "
-            "not known; restore their folders"
+            "names are not known; restore their folders"
         )
     return [lab2cname[label] for label in range(num_classes)]
 

@@ -7,7 +7,26 @@ import pytest
 import torch
 from PIL import Image
 
+from dho_prompt.data.datasets import ImageNet
+from dho_prompt.engine import DATASET_REGISTRY, register_if_absent
+from dho_prompt.inference import ALPHAS, BETAS
 from dho_prompt.train import main
+
+
+class WithValidation(ImageNet):
+    def __init__(self, cfg):
+        super().__init__(cfg)
+        self._val, self._test = self._test[::2], self._test[1::2]
+
+
+class WithoutValidation(ImageNet):
+    def __init__(self, cfg):
+        super().__init__(cfg)
+        self._val = None
+
+
+for _dataset in (WithValidation, WithoutValidation):
+    register_if_absent(DATASET_REGISTRY, _dataset)
 
 
 @pytest.fixture(autouse=True)
@@ -177,6 +196,30 @@ def test_search_and_best_val_never_see_the_test_set(train_args, tmp_path, capsys
     assert (mix["alpha"], mix["beta"]) == (0.5, 1.0) and "validation set is the test set" in mix["chosen"]
     message = fails(train_args("CoOp", "TEST.FINAL_MODEL", "best_val", output=tmp_path / "other"))
     assert "chosen on the test set" in message and "last_step" in message
+
+
+def test_the_mix_is_searched_on_the_validation_set_of_the_deployed_model(train_args, tmp_path):
+    options = ("DATASET.NAME", "WithValidation", "TRAINER.DHO.SEARCH", "True", "TEST.FINAL_MODEL", "best_val")
+    main(train_args("CoOpDHO", *options))
+    mix = json.loads((tmp_path / "run" / "mix.json").read_text())
+    assert mix["alpha"] in ALPHAS and mix["beta"] in BETAS and "searched on 10 validation images" in mix["chosen"]
+    log = (tmp_path / "run" / "log.txt").read_text()
+    deployed, chosen = log.index("Deploy the model with the best val"), log.index(f"alpha {mix['alpha']}")
+    assert deployed < chosen < log.rindex("=> result")
+    found = float(mix["chosen"].split(": ")[1].rstrip("%"))
+    validated = [float(part.split("%")[0]) for part in log.split("* accuracy: ")[1:-1]]
+    assert found >= max(validated) - 0.05  # the grid holds the fixed mix that chose the checkpoint
+
+    flags = ["--eval-only", "--model-dir", str(tmp_path / "run")]
+    main(flags + train_args("CoOpDHO", *options, output=tmp_path / "evaluated"))
+    evaluated = (tmp_path / "evaluated" / "log.txt").read_text()
+    assert f"alpha {mix['alpha']} and beta {mix['beta']}" in evaluated
+    assert evaluated.split("* accuracy: ")[1][:4] == log.split("* accuracy: ")[-1][:4]
+
+
+def test_search_without_a_validation_set_is_refused_before_training(train_args):
+    message = fails(train_args("CoOpDHO", "DATASET.NAME", "WithoutValidation", "TRAINER.DHO.SEARCH", "True"))
+    assert "needs a validation set" in message and "TRAINER.DHO.ALPHA 0.5" in message
 
 
 @pytest.mark.parametrize(

@@ -41,8 +41,7 @@ def read_results(folders: Iterable[PathLike]) -> List[Dict[str, Any]]:
     if not paths:
         raise FileNotFoundError(
             f"no {RESULTS} below {', '.join(map(str, folders))}: no run there is finished; run its training command "
-            "again, "
-            "it resumes"
+            "again, it resumes"
         )
     return [read_json(path) for path in paths]
 
@@ -114,8 +113,7 @@ def _check_alike(trainer: str, seeds: Sequence[Dict[str, Any]]) -> None:
         if changed:
             raise ValueError(
                 f"{trainer}: seeds {seeds[0]['seed']} and {other['seed']} are runs of different configurations and "
-                "are not "
-                f"averaged: {'; '.join(changed[:5])}"
+                f"are not averaged: {'; '.join(changed[:5])}"
             )
 
 

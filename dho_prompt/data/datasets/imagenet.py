@@ -80,8 +80,7 @@ def _compare(folder: Path, wnids: List[str], found: Dict[str, List[str]]) -> Non
     if missing:
         raise FileNotFoundError(
             f"{folder} has images of {len(wnids) - len(missing)} of the {len(wnids)} classes in classnames.txt; "
-            "missing or "
-            f"empty: {_some(missing)}. Restore these folders, or remove their lines from classnames.txt"
+            f"missing or empty: {_some(missing)}. Restore these folders, or remove their lines from classnames.txt"
         )
     unknown = sorted(set(found) - set(wnids))
     if unknown:
