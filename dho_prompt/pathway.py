@@ -10,7 +10,6 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from dho_prompt.clip.loading import load_clip
 from dho_prompt.clip.templates import templates_for
 from dho_prompt.clip.zeroshot import class_text_features
 from dho_prompt.config import check_choice
@@ -22,7 +21,7 @@ from dho_prompt.heads import kd_head
 from dho_prompt.inference import blend, search_mix
 from dho_prompt.losses import DHOLoss
 from dho_prompt.teachers import ZeroShotTeacher, own_zeta
-from dho_prompt.trainer import weight_precision
+from dho_prompt.trainer import load_configured_clip, weight_precision
 
 POOLS = ("all", "exclude_labeled", "none")
 MIX = "mix.json"
@@ -131,7 +130,7 @@ class DHOPathway:
         precision = dho.TEACHER.PREC or weight_precision(self.precision(self.cfg))
         print(f"Loading the teacher ({dho.TEACHER.NAME})")
         with torch.random.fork_rng():
-            clip = load_clip(dho.TEACHER.NAME, dho.TEACHER.WEIGHTS, precision, self.device)
+            clip = load_configured_clip("TRAINER.DHO.TEACHER", dho.TEACHER, precision, self.device)
         self.teacher = ZeroShotTeacher(clip, self.classnames, self._templates(), dho.ZETA).to(self.device)
         if dho.HEAD == "cosine":
             self.kd_head.zeta.fill_(self.teacher.zeta)

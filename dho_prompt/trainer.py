@@ -114,7 +114,7 @@ class MethodTrainer(TrainerX):
         cfg = self.cfg
         name, precision = cfg.MODEL.BACKBONE.NAME, self.precision(cfg)
         print(f"Loading CLIP (backbone: {name})")
-        clip = load_clip(name, cfg.MODEL.BACKBONE.WEIGHTS, weight_precision(precision), self.device)
+        clip = load_configured_clip("MODEL.BACKBONE", cfg.MODEL.BACKBONE, weight_precision(precision), self.device)
         if tuple(cfg.INPUT.SIZE) != (clip.image_size, clip.image_size):
             raise ValueError(
                 f"INPUT.SIZE is {tuple(cfg.INPUT.SIZE)}, but {name} takes images of ({clip.image_size}, "
@@ -303,6 +303,14 @@ def all_classnames(lab2cname: Dict[int, str], num_classes: int) -> List[str]:
             "names are not known; restore their folders"
         )
     return [lab2cname[label] for label in range(num_classes)]
+
+
+def load_configured_clip(key: str, node: Any, precision: str, device: torch.device) -> LoadedCLIP:
+    """:func:`~dho_prompt.clip.loading.load_clip` for the ``NAME`` and ``WEIGHTS`` of a node; errors name its keys."""
+    try:
+        return load_clip(node.NAME, node.WEIGHTS, precision, device)
+    except (FileNotFoundError, ValueError) as error:
+        raise type(error)(f"{error} (set by {key}.NAME {node.NAME!r} and {key}.WEIGHTS {node.WEIGHTS!r})") from error
 
 
 def weight_precision(precision: str) -> str:

@@ -93,7 +93,7 @@ def check_tokenizer(tokenizer: Any) -> None:
     if missing:
         raise ValueError(
             f"the tokenizer {type(tokenizer).__name__} lacks {', '.join(missing)}: learned prompts need a CLIP with "
-            "OpenAI's byte-pair tokenizer (start and end tokens); choose another MODEL.BACKBONE.NAME"
+            "OpenAI's byte-pair tokenizer (start and end tokens); choose another model"
         )
 
 

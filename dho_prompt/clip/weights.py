@@ -51,7 +51,7 @@ def find_weights(spec: ModelSpec, weights: str = "") -> Path:
     if weights:
         path = Path(weights).expanduser()
         if not path.is_file():
-            raise FileNotFoundError(f"the weights file {path} of {spec.name} does not exist (MODEL.BACKBONE.WEIGHTS)")
+            raise FileNotFoundError(f"the weights file {path} of {spec.name} does not exist")
         return path
     if spec.folder is not None:
         path = spec.folder / WEIGHTS_FILE
@@ -60,8 +60,7 @@ def find_weights(spec: ModelSpec, weights: str = "") -> Path:
         return path
     if not spec.pretrained:
         raise FileNotFoundError(
-            f"{spec.name} names no weights: write open_clip:<model>:<pretrained tag>, "
-            "or give MODEL.BACKBONE.WEIGHTS=<file>"
+            f"{spec.name} names no weights: write open_clip:<model>:<pretrained tag>, or give a weights file"
         )
     return _openai_cache(spec) or _hub_cache(spec) or _fetch(spec)
 
@@ -121,7 +120,7 @@ def _fetch(spec: ModelSpec) -> Path:
         choices.append(url)
     raise FileNotFoundError(
         f"the weights of {spec.name} are not on this machine and could not be fetched ({reason}). Fetch on another "
-        f"machine {' or '.join(choices)}, and pass MODEL.BACKBONE.WEIGHTS=<path of the file>"
+        f"machine {' or '.join(choices)}, and give its path as the weights file"
     ) from None
 
 
