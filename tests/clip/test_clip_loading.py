@@ -171,7 +171,9 @@ class TestErrors:
         for proxy in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
             monkeypatch.delenv(proxy, raising=False)
         start = time.monotonic()
-        with pytest.raises(FileNotFoundError, match=r"ViT-L/14@336px.*ViT-L-14-336px\.pt.*as the weights file") as caught:
+        with pytest.raises(
+            FileNotFoundError, match=r"ViT-L/14@336px.*ViT-L-14-336px\.pt.*as the weights file"
+        ) as caught:
             load_clip("ViT-L/14@336px")
         assert time.monotonic() - start < 10
         assert caught.value.__suppress_context__
