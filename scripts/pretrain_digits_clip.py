@@ -59,7 +59,7 @@ TEMPLATES = (
 )
 SIZE, CANVAS = 32, 64
 
-# Steps are those of the three stages. As with full-size models, the teacher is the larger one and has seen more pictures.
+# Steps of the three stages. As with full-size models, the teacher is the larger one and has seen more pictures.
 MODELS = {
     "digits-teacher": {
         "embed_dim": 64,
