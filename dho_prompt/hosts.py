@@ -81,7 +81,7 @@ ADAPTERS: Dict[str, Adapter] = {
     # averages its weights over epochs (GPA); its second CLIP stays in half precision whatever PREC says
     "PromptSRC": Adapter(state=("step_counter", "previous_model_gpa"), precisions=("fp16",), node="PROMPTSRC"),
     # part of its layers is made in half precision whatever PREC says
-    "MaPLe": Adapter(precisions=("fp16", "amp"), node="MAPLE"),
+    "MaPLe": Adapter(precisions=("fp16",), node="MAPLE"),
     # its step in PREC amp forgets to ask the model for a loss
     "VPT": Adapter(precisions=("fp16", "fp32"), node="VPT"),
 }
