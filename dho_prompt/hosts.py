@@ -18,15 +18,14 @@ class Adapter:
 
     Another host needs a few lines: name what differs, or override a method.
 
-    Example:
-        A trainer whose step calls ``self.net``, whose image tower is ``self.net.backbone.vision`` and returns
-        (features, tokens), and which averages its weights over the epochs in ``self.average``:
+    Example: a trainer whose step calls ``self.net``, whose image tower ``self.net.backbone.vision`` returns (features,
+    tokens), and which averages its weights over the epochs in ``self.average``::
 
-        >>> class NetAdapter(Adapter):
-        ...     def features(self, output):
-        ...         return output[0]
-        >>> adapter = NetAdapter(model="net", image_encoder="net.backbone.vision", state=("average",))
-        >>> # with_dho(NetTrainer, adapter)
+        class NetAdapter(Adapter):
+            def features(self, output):
+                return output[0]
+
+        with_dho(NetTrainer, NetAdapter(model="net", image_encoder="net.backbone.vision", state=("average",)))
 
     Args:
         model: attribute path, from the trainer, of the module that the step calls; its output, in training, must lead
@@ -52,9 +51,10 @@ class Adapter:
 
     def check(self, cfg: Any) -> None:
         """Refuse settings under which the host's own code breaks, before it does."""
-        if self.precisions and cfg.TRAINER[self.node].PREC not in self.precisions:
+        precision = cfg.TRAINER.get(self.node, {}).get("PREC")
+        if self.precisions and precision is not None and precision not in self.precisions:
             raise ValueError(
-                f"TRAINER.{self.node}.PREC is {cfg.TRAINER[self.node].PREC!r}, in which the host's own code does not "
+                f"TRAINER.{self.node}.PREC is {precision!r}, in which the host's own code does not "
                 f"run; it runs in {', '.join(self.precisions)}"
             )
 

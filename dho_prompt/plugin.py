@@ -45,12 +45,12 @@ def with_dho(host: type, adapter: Optional[Adapter] = None, name: Optional[str] 
         ValueError: ``host`` is no trainer of labelled batches on the engine in use, has DHO already, or the name is
             taken.
 
-    Example:
-        In the host's train.py, where its trainers are imported, and where its configuration is extended:
+    Example: in the host's train.py, behind its imports, and in ``setup_cfg`` behind its own ``extend_cfg(cfg)``::
 
-        >>> # from dho_prompt import extend_cfg as extend_cfg_dho, with_dho
-        >>> # with_dho(trainers.coop.CoOp)    # TRAINER.NAME CoOpDHO
-        >>> # extend_cfg_dho(cfg)             # behind the host's own extend_cfg(cfg)
+        from dho_prompt import extend_cfg as extend_cfg_dho, with_dho
+        with_dho(trainers.coop.CoOp)  # --trainer CoOpDHO
+
+        extend_cfg_dho(cfg)
     """
     engine_trainer = next(cls for cls in OurTrainerX.__mro__[1:] if cls.__name__ == "TrainerX")
     if not (isinstance(host, type) and issubclass(host, engine_trainer)):

@@ -12,9 +12,10 @@ from torch.nn import functional as F
 
 import dho_prompt.data.datasets  # noqa: F401  registers the data sets
 from dho_prompt import engine
+from dho_prompt.hosts import repaired
 from dho_prompt.plugin import Adapter, check_same_view, with_dho
 from dho_prompt.train import parser, setup_cfg
-from stand_in_hosts import HOSTS, EngineStep, HostBase, LossStep, ScaledStep, TowerStep, TupleStep
+from stand_in_hosts import HOSTS, EngineStep, HostBase, LossStep, ScaledStep, TupleStep
 
 ADAPTERS = {TupleStep: Adapter(state=("average", "count"))}
 PLUGGED = {host: with_dho(host, ADAPTERS.get(host)) for host in HOSTS}
@@ -177,6 +178,19 @@ def test_an_overflow_skips_the_head_and_the_scale_is_removed(build):
     trainer.scaler.poison = False
     trainer.forward_backward(batch)
     assert not torch.equal(before, trainer.kd_head.weight) and not torch.equal(before_host, trainer.model.offset)
+
+
+@pytest.mark.skipif(not hasattr(torch.amp, "GradScaler"), reason="torch has no scaler for the CPU")
+def test_torchs_own_scaler_changes_nothing(build):
+    """Factors that are powers of two leave every bit of a float32 gradient."""
+    plain = build(PLUGGED[LossStep], output="plain")
+    plain.train()
+    scaled = build(PLUGGED[ScaledStep], output="scaled")
+    scaled.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**12, growth_interval=2)
+    scaled.train()
+    assert scaled.scaler.get_scale() > 2.0**12
+    for name in ("prompted", "kd_head"):
+        assert equal(weights(plain, name), weights(scaled, name))
 
 
 def test_without_unlabelled_images_the_pool_term_is_zero(build):
@@ -406,4 +420,16 @@ def test_a_trainer_file_registers_once_under_both_its_names(monkeypatch):
     assert first is second is engine.TRAINER_REGISTRY.get("CoOpDHO")
     with pytest.raises(ValueError, match="registered already"):
         engine.register_trainer(type("CoOpDHO", (HostBase,), {}))
-    assert TowerStep in PLUGGED
+
+
+def test_repairs_last_as_long_as_the_method():
+    namespace = {"__name__": "their_trainers", "__builtins__": __builtins__}
+    theirs = type("theirs", (), {"__module__": "dassl.optim.lr_scheduler"})
+    namespace.update(build_lr_scheduler=theirs, load_checkpoint="their own")
+    exec("def build_model(self):\n    return build_lr_scheduler, load_checkpoint", namespace)
+    host = type("Theirs", (object,), {"build_model": namespace["build_model"]})
+    assert host().build_model() == (theirs, "their own")
+    with pytest.raises(KeyError), repaired(host, "build_model"):
+        assert host().build_model() == (engine.build_lr_scheduler, "their own")
+        raise KeyError
+    assert host().build_model() == (theirs, "their own")

@@ -176,7 +176,7 @@ def test_killed_and_resumed_and_evaluated(name, host):
     for model in (None, "kd_head"):
         assert same(host.weights("whole", model), host.weights("torn", model)) == []
     tail = [line for line in log_lines(resumed) if line.startswith("epoch")]
-    current = [re.sub(r"\([^)]*\)", "", line) for line in (*lines[-len(tail):], *tail)]
+    current = [re.sub(r"\([^)]*\)", "", line) for line in (*lines[-len(tail) :], *tail)]
     assert tail and current[: len(tail)] == current[len(tail) :]
     results = [json.loads((host.folder / run / "results.json").read_text()) for run in ("whole", "torn")]
     assert results[0]["accuracy"] == results[1]["accuracy"]
