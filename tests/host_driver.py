@@ -3,7 +3,8 @@
     python host_driver.py SETTINGS.json [train.py's arguments]
 
 SETTINGS: ``checkout``; ``plug`` (lines put behind train.py's imports); ``models`` (backbone name -> weights file);
-``pretend_gpu`` (make ``.cuda()`` do nothing, so that hosts that call it run on the CPU).
+``pretend_gpu`` (make ``.cuda()`` do nothing, so that hosts that call it run on the CPU); ``script`` (run with
+train.py's names in place of its main part, or "").
 """
 
 import json
@@ -32,4 +33,7 @@ source = source.replace(merge, merge + "    extend_cfg_dho(cfg)\n")
 added = "from dho_prompt import extend_cfg as extend_cfg_dho, with_dho\n" + settings["plug"]
 source = source.replace("\n\ndef print_args", f"\n{added}\n\ndef print_args", 1)
 sys.argv = [str(checkout / "train.py"), *sys.argv[2:]]
-exec(compile(source, sys.argv[0], "exec"), {"__name__": "__main__"})
+namespace = {"__name__": "train" if settings["script"] else "__main__"}
+exec(compile(source, sys.argv[0], "exec"), namespace)
+if settings["script"]:
+    exec(compile(settings["script"], "script", "exec"), namespace)

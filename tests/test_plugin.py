@@ -79,10 +79,11 @@ def test_with_lambda_one_and_alpha_one_it_is_the_host_bit_for_bit(build, host, c
     assert torch.equal(predictions(plain), predictions(dho))
 
 
-def test_labelled_batches_are_the_hosts_own(build):
+@pytest.mark.parametrize("workers", [0, 2])
+def test_labelled_batches_are_the_hosts_own(build, workers):
     batches = []
-    for cls, options in ((alone(EngineStep), ()), (PLUGGED[EngineStep], ())):
-        trainer = build(cls, *options, output=cls.__name__)
+    for cls in (alone(EngineStep), PLUGGED[EngineStep]):
+        trainer = build(cls, "DATALOADER.NUM_WORKERS", workers, output=cls.__name__)
         if cls is PLUGGED[EngineStep]:
             trainer.before_train()  # from here on the teacher's view is made too
         engine.set_random_seed(7)

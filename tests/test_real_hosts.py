@@ -82,12 +82,13 @@ class Host:
             pytest.skip("dassl cannot be imported")
         self.name, self.student, self.teacher, self.data, self.folder = name, students[wide], teacher, data_root, folder
 
-    def command(self, trainer, output, *flags, pretend_gpu=None, opts=None):
+    def command(self, trainer, output, *flags, pretend_gpu=None, opts=None, script=""):
         settings = {
             "checkout": self.checkout,
             "plug": self.plug,
             "models": {str(self.student): str(self.student / "openai.pt")},
             "pretend_gpu": self.pretend_gpu if pretend_gpu is None else pretend_gpu,
+            "script": script,
         }
         (self.folder / "settings.json").write_text(json.dumps(settings))
         fixed = {
@@ -163,6 +164,90 @@ def test_switched_off_it_is_the_host_alone(name, host):
     assert lines == log_lines(dho) and len(lines) >= EPOCHS * 2 + 5 and "loss" in lines[0]
 
 
+GRADIENTS = """
+import sys
+from types import SimpleNamespace
+
+host, folder, *opts = sys.argv[1:]
+names = ("resume", "source_domains", "target_domains", "transforms", "backbone", "head", "config_file",
+         "dataset_config_file")
+LAM = 0.5
+
+def built(name, output):
+    args = SimpleNamespace(**dict.fromkeys(names), root=opts[1], seed=1, trainer=name, output_dir=folder + output,
+                           opts=opts[opts.index("DATASET.NAME"):])
+    set_random_seed(1)
+    trainer = build_trainer(setup_cfg(args))
+    trainer.epoch, trainer.batch_idx, trainer.num_batches = 0, 0, 9
+    trainer.set_model_mode("train")
+    trainer.groups = trainer.optim.param_groups
+    trainer.seen = []
+    trainer.optim.register_step_pre_hook(lambda *_: trainer.seen.extend(
+        torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in trained(trainer)))
+    return trainer
+
+def trained(trainer):
+    return [p for group in trainer.groups for p in group["params"] if p.requires_grad]
+
+def features(model, images):
+    found, labels = [], torch.zeros(len(images), dtype=torch.long)
+    handle = model.image_encoder.register_forward_hook(lambda module, args, output: found.append(output))
+    try:
+        model(images, labels)
+    except TypeError:  # CoOp's takes images alone
+        model(images)
+    handle.remove()
+    return found[0]
+
+def kl(teacher, student):
+    p, q = (torch.log_softmax(logits.double() / 2, -1) for logits in (teacher, student))
+    return 4 * (p.exp() * (p - q)).sum(-1).mean()
+
+plugged = built(host + "DHO", "plugged")
+plugged.before_train()
+plugged.set_model_mode("train")
+batch = next(iter(plugged.train_loader_x))
+weight, kd = plugged.kd_head.weight, 0
+for end in ("", "_u"):
+    z = features(plugged.model, batch["img" + end]).float()
+    student = torch.nn.functional.cosine_similarity(z[:, None], weight[None], dim=-1) / plugged.kd_head.zeta
+    kd = kd + kl(plugged.teacher(batch["img_teacher" + end]), student)
+wanted_kd = torch.autograd.grad(kd, [weight, *trained(plugged)], allow_unused=True)
+head = []
+plugged._optims["kd_head"].register_step_pre_hook(lambda *_: head.append(weight.grad.clone()))
+summary = plugged.forward_backward(batch)
+
+alone = built(host, "alone")
+loss = alone.forward_backward(batch)["loss"]
+worst, size, share = 0.0, 0.0, 0.0
+for got, plain, extra in zip(plugged.seen, alone.seen, wanted_kd[1:]):
+    wanted = LAM * plain.double() + (0 if extra is None else (1 - LAM) * extra.double())
+    worst, size = max(worst, (got - wanted).abs().max().item()), max(size, wanted.abs().max().item())
+    share = max(share, 0 if extra is None else extra.abs().max().item())
+head_error = (head[0] - (1 - LAM) * wanted_kd[0]).abs().max() / wanted_kd[0].abs().max()
+assert len(plugged.seen) == len(alone.seen) > 0 and summary["loss"] == loss
+print("measured:", worst / size, head_error.item(), share / size)
+"""
+
+
+@every_host
+def test_gradients_are_the_weighted_sum(name, host):
+    """lambda * (the host alone) + (1 - lambda) * (KD by a plain formula, through the host's own forward)."""
+    schedule = {"OPTIM.WARMUP_EPOCH": -1, "TRAINER.DHO.LAMBDA": 0.5}
+    command = host.command(name, "run", opts=schedule, script=GRADIENTS)
+    command[3:3] = [name, str(host.folder) + os.sep]
+    done = subprocess.run(command, env=host.environment(), cwd=host.folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
+    error, head_error, share = (float(word) for word in done.stdout.split("measured: ")[1].split())
+    print(f"{name}: gradients {error:.1e}, head {head_error:.1e}, share of KD {share:.2f}")
+    tower_is_trained = name not in ("CoOp", "CoCoOp")
+    assert (share > 0.01) == tower_is_trained
+    # in fp32 too, IVLP and VPT round what flows through their prompts to half precision (2 ** -11)
+    half = host.keys[f"{name.upper()}.PREC"] == "fp16"
+    assert error < (5e-3 if half else 1e-3 if tower_is_trained else 1e-6)
+    assert head_error < (5e-3 if half else 1e-5)
+
+
 @every_host
 def test_killed_and_resumed_and_evaluated(name, host):
     trainer = f"{name}DHO"
@@ -202,6 +287,15 @@ def test_precisions_that_the_hosts_code_cannot_run_are_refused(name, precision, 
     host.keys = {**host.keys, key: precision}
     message = host.run(f"{name}DHO", "run", fails=True)
     assert f"TRAINER.{key} is '{precision}', in which the host's own code does not run" in message
+
+
+@pytest.mark.parametrize("name, precision", [("CoOp", "fp16"), ("CoOp", "amp"), ("CoCoOp", "fp16"), ("IVLP", "fp16")])
+def test_other_precisions_run(name, precision, host):
+    """On the CPU GradScaler and CUDA's autocast are switched off, so amp computes in float32."""
+    host.keys = {**host.keys, f"{name.upper()}.PREC": precision}
+    printed = host.run(f"{name}DHO", "run", opts={"OPTIM.MAX_EPOCH": 2, "OPTIM.LR": 0.0001})
+    losses = [float(line.split("loss_kd_u ")[1].split()[0]) for line in printed.splitlines() if "loss_kd_u" in line]
+    assert len(losses) == 4 and all(0 < loss < 100 for loss in losses)
 
 
 @pytest.mark.parametrize("name", ["CoOp"])
