@@ -11,9 +11,10 @@ from dho_prompt.losses import DHOLoss
 
 if TYPE_CHECKING:
     from dho_prompt.config import extend_cfg
+    from dho_prompt.plugin import with_dho
 
 __version__ = "0.1.0"
-__all__ = ["DHOLoss", "blend", "extend_cfg"]
+__all__ = ["DHOLoss", "blend", "extend_cfg", "with_dho"]
 
 
 def __getattr__(name: str) -> Any:
@@ -21,4 +22,8 @@ def __getattr__(name: str) -> Any:
         from dho_prompt.config import extend_cfg
 
         return extend_cfg
+    if name == "with_dho":  # needs the trainers' packages
+        from dho_prompt.plugin import with_dho
+
+        return with_dho
     raise AttributeError(f"module 'dho_prompt' has no attribute {name!r}")

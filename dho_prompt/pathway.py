@@ -10,12 +10,14 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from dho_prompt.clip.loading import LoadedCLIP
 from dho_prompt.clip.templates import templates_for
 from dho_prompt.clip.zeroshot import class_text_features
 from dho_prompt.config import check_choice
 from dho_prompt.data.pair import PairLoader, UnlabelledImages
 from dho_prompt.data.views import View
 from dho_prompt.engine import build_dataset, compute_accuracy, read_image
+from dho_prompt.engine.rng import untouched_rng
 from dho_prompt.files import read_json, write_json
 from dho_prompt.heads import kd_head
 from dho_prompt.inference import blend, search_mix
@@ -25,10 +27,14 @@ from dho_prompt.trainer import load_configured_clip, weight_precision
 
 POOLS = ("all", "exclude_labeled", "none")
 MIX = "mix.json"
+KD_HEAD = "kd_head"  # name of the registered model and of its checkpoint folder
 
 
-class DHOPathway:
-    """Mix into a :class:`~dho_prompt.trainer.MethodTrainer`, before it (Alg. 1 and 2 of the paper).
+class DHORun:
+    """What every run with DHO has, whoever's trainer takes the steps: pool, KD head, teacher, mix, results.
+
+    Mix into a trainer with :class:`~dho_prompt.record.RecordedRun`, before it. The trainer sets :attr:`crop` in
+    ``build_data_loader``, calls :meth:`add_kd_head` once its own models are registered, and has ``precision(cfg)``.
 
     The KD head is a model of its own (checkpoint folder ``kd_head``), so that the host method's checkpoints keep their
     keys. The teacher is loaded when training begins; evaluation does without it.
@@ -53,7 +59,8 @@ class DHOPathway:
                 f"TRAINER.DHO.SEARCH needs a validation set, and {self.cfg.DATASET.NAME} has none; set it to False "
                 f"to use TRAINER.DHO.ALPHA {dho.ALPHA} and TRAINER.DHO.BETA {dho.BETA}"
             )
-        self.pool = self._unlabelled_pool()
+        with untouched_rng():  # a data set may draw while it is built; the host draws what it would without us
+            self.pool = self._unlabelled_pool()
         loader_u = self._unlabelled_loader() if self.pool else None
         self.train_loader_x = PairLoader(self.train_loader_x, loader_u, self.cfg.TRAIN.COUNT_ITER)
 
@@ -94,18 +101,18 @@ class DHOPathway:
 
     # Model
 
-    def build_model(self) -> None:
-        super().build_model()
-        dho, clip = self.cfg.TRAINER.DHO, self.model.clip
+    def add_kd_head(self, clip: LoadedCLIP) -> None:
+        """Register the KD head on the features of the student ``clip``."""
+        dho = self.cfg.TRAINER.DHO
         text_features = None
         if dho.HEAD_INIT == "language":
             text_features = class_text_features(clip, self.classnames, self._templates()).float()
         # before the teacher is known the temperature is the student's own; a checkpoint brings the right one
         zeta = dho.ZETA or own_zeta(clip)
-        with torch.random.fork_rng():  # the host draws what it would draw without us
+        with untouched_rng():
             head = kd_head(clip.embed_dim, self.num_classes, dho.HEAD == "cosine", zeta, text_features)
         self.kd_head = head.to(self.device)
-        self.add_model("kd_head", self.kd_head, dho.HEAD_LR)
+        self.add_model(KD_HEAD, self.kd_head, dho.HEAD_LR)
         self.teacher: Optional[ZeroShotTeacher] = None
         self.mix = {"alpha": dho.ALPHA, "beta": dho.BETA, "chosen": "fixed by the configuration"}
 
@@ -129,7 +136,7 @@ class DHOPathway:
         dho = self.cfg.TRAINER.DHO
         precision = dho.TEACHER.PREC or weight_precision(self.precision(self.cfg))
         print(f"Loading the teacher ({dho.TEACHER.NAME})")
-        with torch.random.fork_rng():
+        with untouched_rng():
             clip = load_configured_clip("TRAINER.DHO.TEACHER", dho.TEACHER, precision, self.device)
         self.teacher = ZeroShotTeacher(clip, self.classnames, self._templates(), dho.ZETA).to(self.device)
         if dho.HEAD == "cosine":
@@ -137,41 +144,12 @@ class DHOPathway:
         self.crop.show("img_teacher", View(clip.image_size, tuple(clip.mean), tuple(clip.std)))
         super().before_train()
 
-    def losses(self, batch: Dict[str, Any]) -> Dict[str, Tensor]:
-        labels = batch["label"].to(self.device)
-        labelled = len(labels)
-        features = self.model.encode_image(self._both(batch, "img"))
-        teacher_logits = self.teacher(self._both(batch, "img_teacher" if "img_teacher" in batch else "img"))
-        ce_logits = self.model.logits(features[:labelled])
-        kd_logits = self.kd_head(features)
-        terms = self.dho_loss(
-            ce_logits,
-            labels,
-            kd_logits[:labelled],
-            teacher_logits[:labelled],
-            kd_logits[labelled:],
-            teacher_logits[labelled:],
-        )
-        return {
-            "loss": terms.total,
-            "loss_ce": terms.ce,
-            "loss_kd_x": terms.kd_x,
-            "loss_kd_u": terms.kd_u,
-            "acc": compute_accuracy(ce_logits, labels)[0],
-        }
-
     def _both(self, batch: Dict[str, Any], key: str) -> Tensor:
         """The labelled images, then the unlabelled ones if there are any."""
         images = [batch[key], batch[f"{key}_u"]] if f"{key}_u" in batch else [batch[key]]
         return torch.cat([part.to(self.device, non_blocking=True) for part in images])
 
     # Inference
-
-    def predict(self, images: Tensor) -> Dict[str, Tensor]:
-        features = self.model.encode_image(images)
-        ce_logits, kd_logits = self.model.logits(features), self.kd_head(features)
-        mixed = blend(ce_logits, kd_logits, self.mix["alpha"], self.mix["beta"])
-        return {"blend": mixed, "ce": ce_logits, "kd": kd_logits}
 
     def before_test(self) -> None:
         if self.cfg.TRAINER.DHO.SEARCH:
@@ -201,3 +179,40 @@ class DHOPathway:
         dho = self.cfg.TRAINER.DHO
         teacher = {"name": dho.TEACHER.NAME, "zeta": self.teacher.zeta, "templates": self._templates()}
         return {**super().results(), "mix": self.mix, "teacher": teacher}
+
+
+class DHOPathway(DHORun):
+    """Mix into a :class:`~dho_prompt.trainer.MethodTrainer`, before it (Alg. 1 and 2 of the paper)."""
+
+    def build_model(self) -> None:
+        super().build_model()
+        self.add_kd_head(self.model.clip)
+
+    def losses(self, batch: Dict[str, Any]) -> Dict[str, Tensor]:
+        labels = batch["label"].to(self.device)
+        labelled = len(labels)
+        features = self.model.encode_image(self._both(batch, "img"))
+        teacher_logits = self.teacher(self._both(batch, "img_teacher" if "img_teacher" in batch else "img"))
+        ce_logits = self.model.logits(features[:labelled])
+        kd_logits = self.kd_head(features)
+        terms = self.dho_loss(
+            ce_logits,
+            labels,
+            kd_logits[:labelled],
+            teacher_logits[:labelled],
+            kd_logits[labelled:],
+            teacher_logits[labelled:],
+        )
+        return {
+            "loss": terms.total,
+            "loss_ce": terms.ce,
+            "loss_kd_x": terms.kd_x,
+            "loss_kd_u": terms.kd_u,
+            "acc": compute_accuracy(ce_logits, labels)[0],
+        }
+
+    def predict(self, images: Tensor) -> Dict[str, Tensor]:
+        features = self.model.encode_image(images)
+        ce_logits, kd_logits = self.model.logits(features), self.kd_head(features)
+        mixed = blend(ce_logits, kd_logits, self.mix["alpha"], self.mix["beta"])
+        return {"blend": mixed, "ce": ce_logits, "kd": kd_logits}

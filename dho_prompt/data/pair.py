@@ -43,7 +43,8 @@ class PairLoader:
 
     To a Dassl trainer of labelled data it looks like its own ``train_loader_x``: the labelled keys are untouched. The
     shorter loader starts again when it is used up, as in Dassl's TrainerXU. Order and crops of the unlabelled images
-    are drawn from a stream of their own: the labelled batches are the same with and without them.
+    are drawn from a stream of their own: the labelled batches are the same with and without them. Views that a
+    dataset gives as a dict under ``img`` are laid beside the other keys.
 
     Args:
         loader_x: yields dicts of the labelled batch.
@@ -78,7 +79,7 @@ class PairLoader:
         batches_x = _endless(self.loader_x)
         batches_u = None if self.loader_u is None else _endless(self.loader_u)
         for _ in range(len(self)):
-            batch = dict(next(batches_x))
+            batch = _flat(next(batches_x))
             if batches_u is not None:
                 with own.draws():
                     batch_u = next(batches_u)
@@ -110,3 +111,8 @@ class _OwnRandomness:
 def _endless(loader: DataLoader) -> Iterator[Dict[str, Any]]:
     while True:
         yield from loader
+
+
+def _flat(batch: Dict[str, Any]) -> Dict[str, Any]:
+    views = batch["img"] if isinstance(batch.get("img"), dict) else {}
+    return {**batch, **views}

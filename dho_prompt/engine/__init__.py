@@ -11,6 +11,8 @@ torch 2.7 and later, and its checkpoints are neither atomic nor readable with ``
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import Any
 
 from dho_prompt import __version__
@@ -112,6 +114,32 @@ def register_if_absent(registry: Any, cls: Any, name: str | None = None) -> Any:
     return cls
 
 
+def register_trainer(cls: Any) -> Any:
+    """Decorator: register a trainer class of ours by its name.
+
+    Its file may be imported under two names, as ``trainers.<file>`` and ``dho_prompt.trainers.<file>``: the first
+    import registers the class, and both modules then hold that one.
+
+    Raises:
+        ValueError: the name belongs to another class.
+    """
+    name = cls.__name__
+    if name not in TRAINER_REGISTRY.registered_names():
+        TRAINER_REGISTRY._do_register(name, cls)
+        return cls
+    first = TRAINER_REGISTRY.get(name)
+    if _source_file(first) != _source_file(cls):
+        raise ValueError(
+            f"a trainer named {name} is registered already ({first.__module__}.{first.__qualname__}), so "
+            f"{cls.__module__} cannot register its own; import only one of the two"
+        )
+    return first
+
+
+def _source_file(cls: Any) -> str:
+    return os.path.realpath(getattr(sys.modules.get(cls.__module__), "__file__", None) or cls.__module__)
+
+
 __all__ = [
     "DATASET_REGISTRY",
     "ENGINE",
@@ -149,6 +177,7 @@ __all__ = [
     "mkdir_if_missing",
     "read_image",
     "register_if_absent",
+    "register_trainer",
     "save_checkpoint",
     "set_random_seed",
     "setup_logger",

@@ -281,6 +281,14 @@ class Resumable:
         if not directory:
             print("No model directory is given, so load_model() keeps the weights as they are")
             return
+        for name, (path, checkpoint) in self.checked_checkpoints(directory, epoch).items():
+            result = checkpoint.get("val_result")
+            result = "none" if result is None else f"{result:.1f}"
+            print(f"Load {path} to {name} (epoch={checkpoint['epoch']}, val_result={result})")
+            load_strictly(unwrap(self._models[name]), checkpoint, path)
+
+    def checked_checkpoints(self, directory: str, epoch: int | None) -> dict[str, tuple[str, dict[str, Any]]]:
+        """Path and content of what :meth:`load_model` loads, by name of the model; its errors are those of that."""
         file_name = BEST if epoch is None else checkpoint_name(epoch)
         paths = {name: os.path.join(directory, name, file_name) for name in self.get_model_names()}
         for path in paths.values():
@@ -289,11 +297,7 @@ class Resumable:
         checkpoints = {name: load_checkpoint(path, weights=True) for name, path in paths.items()}
         for name, checkpoint in checkpoints.items():
             self.check_extra_state((checkpoint.get("trainer") or {}).get("extra", {}), paths[name])
-        for name, checkpoint in checkpoints.items():
-            result = checkpoint.get("val_result")
-            result = "none" if result is None else f"{result:.1f}"
-            print(f"Load {paths[name]} to {name} (epoch={checkpoint['epoch']}, val_result={result})")
-            load_strictly(unwrap(self._models[name]), checkpoint, paths[name])
+        return {name: (paths[name], checkpoint) for name, checkpoint in checkpoints.items()}
 
     # a loss that is not a number
 

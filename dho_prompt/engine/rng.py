@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -41,3 +43,13 @@ def set_rng_state(state: dict[str, Any]) -> None:
             f"The checkpoint holds the random state of {len(state['cuda'])} GPUs, this machine has {count}: "
             "draws on a GPU will differ from an uninterrupted run"
         )
+
+
+@contextmanager
+def untouched_rng() -> Iterator[None]:
+    """Give every generator back the state it had, whatever is drawn inside."""
+    state = rng_state()
+    try:
+        yield
+    finally:
+        set_rng_state(state)

@@ -180,7 +180,7 @@ def load_pretrained_weights(model: nn.Module, weight_path: str) -> None:
     Raises:
         ValueError: no entry fits, or the file cannot be read.
     """
-    checkpoint = load_checkpoint(weight_path)
+    checkpoint = load_checkpoint(weight_path, weights=True)
     given = strip_module(checkpoint.get("state_dict", checkpoint))
     model = unwrap(model)
     own = model.state_dict()

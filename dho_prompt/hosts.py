@@ -1,0 +1,172 @@
+"""What a plug-in must know of somebody else's CLIP trainer, and what of Dassl v0.6.3 is repaired around it."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from functools import partial, reduce
+from typing import Any, Dict, Iterator, List, Sequence, Tuple
+
+import torch
+from torch import Tensor, nn
+
+from dho_prompt.clip.loading import LoadedCLIP, load_clip
+from dho_prompt.engine import build_lr_scheduler, load_checkpoint, load_pretrained_weights
+
+
+class Adapter:
+    """Where DHO finds its parts in a host's trainer. The defaults fit CoOp, CoCoOp, MaPLe, IVLP and their relatives.
+
+    Another host needs a few lines: name what differs, or override a method.
+
+    Example: a trainer whose step calls ``self.net``, whose image tower ``self.net.backbone.vision`` returns (features,
+    tokens), and which averages its weights over the epochs in ``self.average``::
+
+        class NetAdapter(Adapter):
+            def features(self, output):
+                return output[0]
+
+        with_dho(NetTrainer, NetAdapter(model="net", image_encoder="net.backbone.vision", state=("average",)))
+
+    Args:
+        model: attribute path, from the trainer, of the module that the step calls; its output, in training, must lead
+            to the loss, and in evaluation be the logits (batch, classes).
+        image_encoder: attribute path of the image tower: a module called with images (and whatever else) within
+            ``model``. Its first call in a step sees the labelled batch.
+        state: attributes of the trainer, tensors and plain values (or dicts and lists of them), that an exact resume
+            needs besides the registered models.
+        precisions: values of ``cfg.TRAINER.<NODE>.PREC`` that the host's own code can run; () for any.
+        node: ``NODE``; only read with ``precisions``.
+    """
+
+    def __init__(
+        self,
+        model: str = "model",
+        image_encoder: str = "model.image_encoder",
+        state: Sequence[str] = (),
+        precisions: Sequence[str] = (),
+        node: str = "",
+    ) -> None:
+        self.model_path, self.encoder_path = model, image_encoder
+        self.state, self.precisions, self.node = tuple(state), tuple(precisions), node
+
+    def check(self, cfg: Any) -> None:
+        """Refuse settings under which the host's own code breaks, before it does."""
+        precision = cfg.TRAINER.get(self.node, {}).get("PREC")
+        if self.precisions and precision is not None and precision not in self.precisions:
+            raise ValueError(
+                f"TRAINER.{self.node}.PREC is {precision!r}, in which the host's own code does not "
+                f"run; it runs in {', '.join(self.precisions)}"
+            )
+
+    def model(self, trainer: Any) -> nn.Module:
+        """The module that the step calls."""
+        return _module_at(trainer, self.model_path, "model")
+
+    def image_encoder(self, trainer: Any) -> nn.Module:
+        """The image tower within it."""
+        return _module_at(trainer, self.encoder_path, "image_encoder")
+
+    def features(self, output: Any) -> Tensor:
+        """(batch, d) image features in the image tower's output, un-normalised or not."""
+        return output
+
+    def student_clip(self, trainer: Any) -> LoadedCLIP:
+        """The CLIP that the host started from: its text tower starts the KD head, and its sizes give the head's."""
+        name = trainer.cfg.MODEL.BACKBONE.NAME
+        weights = _archive_of_host(trainer.host, name) or trainer.cfg.MODEL.BACKBONE.WEIGHTS
+        return load_clip(name, weights, "fp32", trainer.device)
+
+
+ADAPTERS: Dict[str, Adapter] = {
+    # averages its weights over epochs (GPA); its second CLIP stays in half precision whatever PREC says
+    "PromptSRC": Adapter(state=("step_counter", "previous_model_gpa"), precisions=("fp16",), node="PROMPTSRC"),
+    # part of its layers is made in half precision whatever PREC says
+    "MaPLe": Adapter(precisions=("fp16",), node="MAPLE"),
+    # its step in PREC amp forgets to ask the model for a loss
+    "VPT": Adapter(precisions=("fp16", "fp32"), node="VPT"),
+}
+
+
+def adapter_for(host: type) -> Adapter:
+    """The adapter of a family known by the trainer's name, else the one with the defaults."""
+    return ADAPTERS.get(host.__name__, Adapter())
+
+
+def _module_at(trainer: Any, path: str, what: str) -> nn.Module:
+    try:
+        module = reduce(getattr, path.split("."), trainer)
+    except AttributeError:
+        module = None
+    if isinstance(module, nn.Module):
+        return module
+    raise ValueError(
+        f"{trainer.host.__name__} has no module self.{path}, where DHO looks for its {what}; pass "
+        f'with_dho({trainer.host.__name__}, dho_prompt.plugin.Adapter({what}="<attribute path>")), whose docstring '
+        "shows how"
+    )
+
+
+def _archive_of_host(host: type, name: str) -> str:
+    """The file that a host with a vendored OpenAI clip loaded its weights from, or ""."""
+    clip = host.build_model.__globals__.get("clip")
+    if name in getattr(clip, "_MODELS", {}) and hasattr(clip, "_download"):
+        return clip._download(clip._MODELS[name])
+    return ""
+
+
+# Repairs
+
+REPAIRS = {
+    "build_lr_scheduler": build_lr_scheduler,
+    "load_checkpoint": partial(load_checkpoint, weights=True),
+    "load_pretrained_weights": load_pretrained_weights,
+}
+WHY = (
+    "Dassl's schedules cannot be built on torch 2.7 and later and stand still after a resume with warm-up, and its "
+    "checkpoints do not open on torch 2.6 and later"
+)
+
+
+@contextmanager
+def repaired(host: type, method: str) -> Iterator[None]:
+    """While ``method`` of a host runs, the modules that define it see our schedules and checkpoint reader.
+
+    Only names that stand for Dassl's own functions are replaced, in the globals of those modules, and put back
+    afterwards; nothing of the host or of Dassl is edited.
+    """
+    done: List[Tuple[dict, str, Any]] = []
+    try:
+        for namespace in _namespaces(host, method):
+            for name, ours in REPAIRS.items():
+                theirs = namespace.get(name)
+                if (getattr(theirs, "__module__", None) or "").split(".")[0] == "dassl":
+                    done.append((namespace, name, theirs))
+                    namespace[name] = ours
+        if done:
+            names = ", ".join(sorted({name for _, name, _ in done}))
+            print(f"dho_prompt stands in for {names} during {host.__name__}.{method}: {WHY}")
+        yield
+    finally:
+        for namespace, name, theirs in done:
+            namespace[name] = theirs
+
+
+def _namespaces(host: type, method: str) -> List[dict]:
+    """Globals of the modules whose classes define ``method`` for the host, without Dassl's own."""
+    functions = [vars(cls)[method] for cls in host.__mro__ if method in vars(cls)]
+    spaces = [getattr(function, "__globals__", {}) for function in functions]
+    return list({id(space): space for space in spaces if space.get("__name__", "").split(".")[0] != "dassl"}.values())
+
+
+@contextmanager
+def gpu_needed(host: type) -> Iterator[None]:
+    """Say so when the host's own code calls for a GPU and there is none."""
+    try:
+        yield
+    except (AssertionError, RuntimeError) as error:
+        if not torch.cuda.is_available() and ("CUDA" in str(error) or "NVIDIA" in str(error)):
+            raise ValueError(
+                f"{host.__name__} moves tensors to a GPU in its own code, which DHO leaves as it is, and PyTorch finds "
+                f"no GPU here ({str(error).splitlines()[0]}); run it on a machine with one"
+            ) from error
+        raise

@@ -1,0 +1,125 @@
+"""Adding a second loss to a training step that somebody else's code takes, through its own backward pass."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import Any, Callable, Iterator, List, NamedTuple, Optional
+
+import torch
+from torch import Tensor, nn
+
+
+class Call(NamedTuple):
+    """One call of a module: its first argument, its other ones, and what it returned."""
+
+    images: Tensor
+    args: tuple
+    kwargs: dict
+    output: Any
+
+
+class FeatureTap:
+    """Keeps the first call of an image encoder, so that further images can be encoded the same way.
+
+    Nothing stays on the encoder outside ``with tap:``.
+
+    Args:
+        encoder: a module that takes images as its first argument. What else it is given (prompts, for example) is
+            kept with the call, with its place in the graph.
+    """
+
+    def __init__(self, encoder: nn.Module) -> None:
+        self.encoder = encoder
+        self.call: Optional[Call] = None
+
+    def __enter__(self) -> FeatureTap:
+        self.call = None
+        self._handle = self.encoder.register_forward_hook(self._keep, with_kwargs=True)
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._handle.remove()
+
+    def _keep(self, encoder: nn.Module, args: tuple, kwargs: dict, output: Any) -> None:
+        if self.call is None:
+            if not args:
+                raise ValueError(
+                    f"{type(encoder).__name__} is called without images as its first argument; write an adapter"
+                )
+            self.call = Call(args[0], args[1:], kwargs, output)
+
+    def encode(self, images: Tensor) -> Any:
+        """The encoder's output for other images, with the further arguments of the call that was kept."""
+        call = self.call
+        return self.encoder(images.to(call.images.device, call.images.dtype), *call.args, **call.kwargs)
+
+
+@contextmanager
+def outputs_changed(module: nn.Module, change: Callable[[Any], Any]) -> Iterator[None]:
+    """While inside, what ``module`` returns goes through ``change``."""
+    handle = module.register_forward_hook(lambda module, args, output: change(output))
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def add_loss(output: Any, loss: Optional[Tensor], output_weight: float, loss_weight: float) -> Any:
+    """Make the backward pass of whatever is computed from ``output`` also that of ``loss``.
+
+    The values are unchanged. When a gradient arrives at any of the tensors, it goes on multiplied by
+    ``output_weight``, and once, whatever number of tensors it came through, ``loss`` receives the gradient
+    ``loss_weight``. So for a scalar ``L`` computed from ``output`` alone, ``L.backward()`` back-propagates
+    ``output_weight * L + loss_weight * loss``, if ``L`` does not use the gradient twice.
+
+    Args:
+        output: a tensor, or tuples, lists and dicts of tensors and other things.
+        loss: a scalar; None only weights the output's gradients.
+        output_weight, loss_weight: the two factors.
+
+    Returns:
+        ``output`` with each floating-point tensor that needs a gradient replaced by an equal one.
+
+    Raises:
+        ValueError: no tensor in it needs a gradient.
+    """
+    found: List[Tensor] = []
+    _map(output, lambda tensor: found.append(tensor) or tensor)
+    if not found:
+        raise ValueError(
+            f"the model returned {_describe(output)} in a training step, in which no tensor needs a gradient; DHO "
+            "cannot join a step that does not back-propagate through the model's output"
+        )
+    replaced = iter(_Weighted.apply(loss, output_weight, loss_weight, *found))
+    return _map(output, lambda tensor: next(replaced))
+
+
+class _Weighted(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, loss: Optional[Tensor], output_weight: float, loss_weight: float, *outputs: Tensor) -> tuple:
+        ctx.set_materialize_grads(False)
+        ctx.like = None if loss is None else loss.new_empty(())
+        ctx.weights = output_weight, loss_weight
+        return tuple(output.clone() for output in outputs)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Optional[Tensor]) -> tuple:
+        output_weight, loss_weight = ctx.weights
+        to_loss = None if ctx.like is None else torch.full_like(ctx.like, loss_weight)
+        to_outputs = (None if gradient is None else output_weight * gradient for gradient in gradients)
+        return (to_loss, None, None, *to_outputs)
+
+
+def _map(output: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    if isinstance(output, Tensor):
+        return change(output) if output.requires_grad and output.is_floating_point() else output
+    if isinstance(output, dict):
+        return type(output)((key, _map(value, change)) for key, value in output.items())
+    if isinstance(output, (tuple, list)):
+        parts = [_map(value, change) for value in output]
+        return type(output)(*parts) if hasattr(output, "_fields") else type(output)(parts)
+    return output
+
+
+def _describe(output: Any) -> str:
+    return f"a tensor of shape {tuple(output.shape)}" if isinstance(output, Tensor) else f"a {type(output).__name__}"
