@@ -27,7 +27,11 @@ class SharedViews(DatasetWrapper):
     """Dassl's dataset wrapper for a transform that returns several views of an image."""
 
     def __getitem__(self, index: int) -> Dict[str, Any]:
-        sample = super().__getitem__(index)
+        try:
+            sample = super().__getitem__(index)
+        except OSError as error:  # Dassl's own reader does not say which file it was
+            path = self.data_source[index].impath
+            raise error if path in str(error) else OSError(f"{path} cannot be read as an image: {error}") from error
         if isinstance(sample["img"], dict):
             sample.update(sample.pop("img"))
         return sample
