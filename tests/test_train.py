@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from dho_prompt.clip.loading import cpu_runs_float16
 from dho_prompt.data.datasets import ImageNet
 from dho_prompt.engine import DATASET_REGISTRY, register_if_absent
 from dho_prompt.inference import ALPHAS, BETAS
@@ -161,11 +162,20 @@ def test_the_loss_falls_and_the_kd_head_approaches_the_teacher(train_args, tmp_p
     assert read(lines[-1], "loss_kd_u") < 0.5 * read(lines[1], "loss_kd_u")
 
 
-@pytest.mark.parametrize("precision", ["fp16", "amp", "bf16"])
+@pytest.mark.parametrize(
+    "precision",
+    [pytest.param("fp16", marks=pytest.mark.skipif(not cpu_runs_float16(), reason="torch too old")), "amp", "bf16"],
+)
 def test_precisions_run_and_keep_the_context_in_float32(train_args, tmp_path, precision):
     main(train_args("CoOpDHO", "TRAINER.COOP.PREC", precision))
     assert weights(tmp_path / "run")["ctx"].dtype == torch.float32
     assert torch.isfinite(weights(tmp_path / "run", "kd_head")["weight"]).all()
+
+
+def test_a_precision_that_this_torch_cannot_run_is_refused(train_args, monkeypatch):
+    monkeypatch.setattr("dho_prompt.clip.loading.cpu_runs_float16", lambda: False)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert "fp16 does not run on the CPU" in fails(train_args("CoOp", "TRAINER.COOP.PREC", "fp16"))
 
 
 @pytest.mark.parametrize(

@@ -71,11 +71,17 @@ def load_clip(name: str, weights: str = "", precision: str = "fp32", device: tor
         device: where the model goes.
 
     Raises:
-        ValueError: unknown name or precision; weights that are damaged or belong to another model.
+        ValueError: unknown name or precision, or one that this torch cannot run on the device; weights that are
+            damaged or belong to another model.
         FileNotFoundError: the weights are nowhere to be found; the message says what to put where.
     """
     if precision not in PRECISIONS:
         raise ValueError(f"unknown precision {precision!r}; allowed are {', '.join(PRECISIONS)}")
+    if precision == "fp16" and torch.device(device).type == "cpu" and not cpu_runs_float16():
+        raise ValueError(
+            f"fp16 does not run on the CPU with torch {torch.__version__}; use fp32, amp or bf16, a GPU, or a newer "
+            "torch"
+        )
     spec = resolve_name(name)
     path = find_weights(spec, weights)
     state = read_state_dict(path)
@@ -98,6 +104,17 @@ def load_clip(name: str, weights: str = "", precision: str = "fp32", device: tor
         embed_dim=spec.architecture["embed_dim"],
         logit_scale=model.logit_scale.detach().float().exp().item(),
     )
+
+
+def cpu_runs_float16() -> bool:
+    """Whether this torch has float16 convolutions and matrix products for the CPU (2.1 has not)."""
+    try:
+        half = torch.zeros(1, 1, 4, 4, dtype=torch.float16)
+        torch.nn.functional.conv2d(half, half)
+        torch.nn.functional.linear(half[0, 0], half[0, 0], half[0, 0, 0])
+    except RuntimeError:
+        return False
+    return True
 
 
 def build_model(spec: ModelSpec, precision: str = "fp32") -> nn.Module:

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 
 from dho_prompt.clip import names as names_module
-from dho_prompt.clip.loading import build_model, load_clip
+from dho_prompt.clip.loading import build_model, cpu_runs_float16, load_clip
 from dho_prompt.clip.names import OPENAI_NAMES, resolve_name
 from dho_prompt.clip.text import PromptedTextEncoder
 from tiny_clips import RESNET, tiny_clip, tiny_config
@@ -102,7 +102,10 @@ def test_openai_archive(tmp_path, no_weights, tokenizer):
 
 
 @pytest.mark.parametrize("vision", [None, RESNET], ids=["vit", "resnet"])
-@pytest.mark.parametrize("precision", ["fp16", "bf16", "amp"])
+@pytest.mark.parametrize(
+    "precision",
+    [pytest.param("fp16", marks=pytest.mark.skipif(not cpu_runs_float16(), reason="torch too old")), "bf16", "amp"],
+)
 def test_precisions_run_on_the_cpu_and_stay_close(tmp_path, vision, precision):
     model = tiny_clip(vision)
     name = write_folder(tmp_path, model, vision_cfg=tiny_config(vision)["vision_cfg"])

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from dho_prompt.clip.layout import RowLayout
+from dho_prompt.clip.loading import cpu_runs_float16
 from dho_prompt.clip.prompts import PromptTokens
 from dho_prompt.clip.text import PromptedTextEncoder, embed_context, encode_texts
 from dho_prompt.clip.tower import full_text_features
@@ -185,7 +186,13 @@ class TestTowersThatAreNotCausal:
         assert not recwarn.list
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize(
+    "dtype",
+    [
+        pytest.param(torch.float16, marks=pytest.mark.skipif(not cpu_runs_float16(), reason="torch too old")),
+        torch.bfloat16,
+    ],
+)
 def test_half_precision_is_close(tokenizer, dtype):
     exact = tiny_clip()
     half = open_clip.CLIP(**tiny_config(), cast_dtype=dtype)
