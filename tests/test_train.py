@@ -84,6 +84,7 @@ def test_a_finished_run_is_not_repeated_and_another_configuration_is_refused(tra
     message = fails(train_args("CoOp", "OPTIM.LR", "0.5"))
     assert "run of another configuration" in message and "OPTIM.LR: 0.01 -> 0.5" in message
     assert (tmp_path / "run" / "results.json").read_bytes() == before
+    assert "BACKBONE.WEIGHTS" in fails(train_args("CoOp", "MODEL.BACKBONE.WEIGHTS", "other.pt"))
     main(train_args("CoOp", "TRAIN.PRINT_FREQ", "7"))  # not part of what a run computes
 
 

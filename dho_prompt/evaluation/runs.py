@@ -14,7 +14,8 @@ from dho_prompt.files import PathLike, read_json, write_json
 
 CONFIG, RESULTS = "config.json", "results.json"
 
-# Keys that do not change what a run computes: a run may be resumed with other values
+# Keys that do not change the experiment: a run may be resumed with other values (another number of workers only
+# draws other crops). A file of weights is none of them: another file is another model
 FREE_KEYS = (
     "OUTPUT_DIR",
     "RESUME",
@@ -25,8 +26,6 @@ FREE_KEYS = (
     "DATALOADER.FIT_BATCH",
     "TRAIN.PRINT_FREQ",
     "TRAIN.CHECKPOINT_FREQ",
-    "MODEL.BACKBONE.WEIGHTS",
-    "TRAINER.DHO.TEACHER.WEIGHTS",
 )
 
 

@@ -80,7 +80,7 @@ def _table(dataset: str, shots: int, runs: Dict[str, List[Dict[str, Any]]]) -> T
                 statistics.fmean(values) for values in zip(*(row.accuracy[n] for n in shifted))
             ]
     gain = _gain(rows, runs)
-    title = f"{dataset}, {shots} shots" if shots > 0 else f"{dataset}, all training images"
+    title = f"{dataset}, {shots} shot{'s' if shots > 1 else ''}" if shots > 0 else f"{dataset}, all training images"
     return Table(title, columns, rows + ([gain] if gain else []), protocol)
 
 
