@@ -26,6 +26,10 @@ def extend_cfg(cfg: CfgNode) -> CfgNode:
     add("TEST.SHIFTED_SETS", ())
     # Let a step take the whole labelled set where it is smaller than the batch, as Dassl does; False refuses
     add("DATALOADER.FIT_BATCH", True)
+    # What the learning rate changes with: "epoch" (Dassl's schedules), or "iteration" (cosine behind WARMUP_STEPS
+    # iterations of linear warm-up, Tables 6 and 11: 5000)
+    add("OPTIM.SCHEDULE_BY", "epoch")
+    add("OPTIM.WARMUP_STEPS", 0)
     add("TORCH_THREADS", 0)  # CPU threads of PyTorch; 0 leaves PyTorch's choice
 
     add("TRAINER.COOP.N_CTX", 16)  # context tokens

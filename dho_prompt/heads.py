@@ -42,14 +42,14 @@ class LinearHead(nn.Linear):
         return super().forward(features.to(self.weight.dtype))
 
 
-def kd_head(
+def make_head(
     in_features: int,
     num_classes: int,
     cosine: bool = True,
     zeta: float = 0.01,
     text_features: Optional[Tensor] = None,
 ) -> nn.Module:
-    """The KD head h_KD in float32, with or without alignment (Eq. 10) and language-aware initialisation (Table 5).
+    """A linear head on image features in float32: h_KD or h_CE, aligned (Eq. 10) or not, and how it starts (Table 5).
 
     Args:
         in_features, num_classes: sizes.

@@ -19,7 +19,7 @@ from dho_prompt.data.views import View
 from dho_prompt.engine import build_dataset, compute_accuracy, read_image
 from dho_prompt.engine.rng import untouched_rng
 from dho_prompt.files import read_json, write_json
-from dho_prompt.heads import kd_head
+from dho_prompt.heads import make_head
 from dho_prompt.inference import blend, search_mix
 from dho_prompt.losses import DHOLoss
 from dho_prompt.teachers import ZeroShotTeacher, own_zeta
@@ -110,7 +110,7 @@ class DHORun:
         # before the teacher is known the temperature is the student's own; a checkpoint brings the right one
         zeta = dho.ZETA or own_zeta(clip)
         with untouched_rng():
-            head = kd_head(clip.embed_dim, self.num_classes, dho.HEAD == "cosine", zeta, text_features)
+            head = make_head(clip.embed_dim, self.num_classes, dho.HEAD == "cosine", zeta, text_features)
         self.kd_head = head.to(self.device)
         self.add_model(KD_HEAD, self.kd_head, dho.HEAD_LR)
         self.teacher: Optional[ZeroShotTeacher] = None
@@ -191,28 +191,29 @@ class DHOPathway(DHORun):
     def losses(self, batch: Dict[str, Any]) -> Dict[str, Tensor]:
         labels = batch["label"].to(self.device)
         labelled = len(labels)
-        features = self.model.encode_image(self._both(batch, "img"))
+        output = self.model(self._both(batch, "img"), labelled)
         teacher_logits = self.teacher(self._both(batch, "img_teacher" if "img_teacher" in batch else "img"))
-        ce_logits = self.model.logits(features[:labelled])
-        kd_logits = self.kd_head(features)
+        kd_logits = self.kd_head(output.features)
         terms = self.dho_loss(
-            ce_logits,
+            output.logits,
             labels,
             kd_logits[:labelled],
             teacher_logits[:labelled],
             kd_logits[labelled:],
             teacher_logits[labelled:],
+            extra=sum(output.extra.values()) if output.extra else None,
         )
         return {
             "loss": terms.total,
             "loss_ce": terms.ce,
             "loss_kd_x": terms.kd_x,
             "loss_kd_u": terms.kd_u,
-            "acc": compute_accuracy(ce_logits, labels)[0],
+            **output.extra,
+            "acc": compute_accuracy(output.logits, labels)[0],
         }
 
     def predict(self, images: Tensor) -> Dict[str, Tensor]:
-        features = self.model.encode_image(images)
-        ce_logits, kd_logits = self.model.logits(features), self.kd_head(features)
+        features, ce_logits, _ = self.model(images)
+        kd_logits = self.kd_head(features)
         mixed = blend(ce_logits, kd_logits, self.mix["alpha"], self.mix["beta"])
         return {"blend": mixed, "ce": ce_logits, "kd": kd_logits}

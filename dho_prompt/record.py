@@ -64,7 +64,11 @@ class RecordedRun:
             settings.defrost()
             settings.LR = learning_rate
         optimizer = build_optimizer(module, settings)
-        self.register_model(folder, module, optimizer, build_lr_scheduler(optimizer, settings))
+        self.register_model(folder, module, optimizer, self.build_schedule(optimizer, settings))
+
+    def build_schedule(self, optimizer: Any, settings: Any) -> Any:
+        """The learning rates of an optimiser under an OPTIM node."""
+        return build_lr_scheduler(optimizer, settings)
 
     def autocast(self) -> ContextManager:
         """The precision that predictions are computed in; by default whatever the model itself does."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import List, Optional
 
@@ -24,6 +25,8 @@ from dho_prompt.engine import (
 from dho_prompt.evaluation.runs import RESULTS, run_state
 
 ENVIRONMENT = "DHO_PROMPT_DEBUG"
+# file in trainers/: the plain trainer in it; <file>_dho.py has the one with DHO
+METHODS = {"coop": "CoOp"}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -95,12 +98,13 @@ def find_config(path: str) -> str:
 
 
 def register() -> None:
-    """Put our trainers and data sets in the registries, under names that are still free."""
+    """Put our trainers and data sets in the registries; plain methods and data sets under names that are still free."""
     import dho_prompt.data.datasets  # noqa: F401  registers the data sets
-    import dho_prompt.trainers.coop_dho  # noqa: F401  registers CoOpDHO
-    from dho_prompt.trainers.coop import CoOp
 
-    register_if_absent(TRAINER_REGISTRY, CoOp)
+    for file, name in METHODS.items():
+        plain_method = getattr(import_module(f"dho_prompt.trainers.{file}"), name)
+        register_if_absent(TRAINER_REGISTRY, plain_method)
+        import_module(f"dho_prompt.trainers.{file}_dho")
 
 
 def run(argv: Optional[List[str]] = None) -> None:

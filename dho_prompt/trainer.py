@@ -20,7 +20,9 @@ from dho_prompt.engine import (
     load_checkpoint,
     load_strictly,
 )
+from dho_prompt.methods.base import Method
 from dho_prompt.record import RecordedRun
+from dho_prompt.schedules import warmup_cosine
 
 
 class SharedViews(DatasetWrapper):
@@ -40,13 +42,12 @@ class SharedViews(DatasetWrapper):
 class MethodTrainer(RecordedRun, TrainerX):
     """Train one adaptation method of CLIP on labelled images.
 
-    A subclass sets :attr:`node` and implements :meth:`build_method`; its method is a module with ``encode_image``,
-    ``logits`` and ``trainable`` as :class:`~dho_prompt.methods.coop.CoOpMethod` has them.
+    A subclass sets :attr:`node` and implements :meth:`build_method`.
     """
 
     node = ""  # name of the method's node below cfg.TRAINER
 
-    def build_method(self, clip: LoadedCLIP, classnames: List[str]) -> nn.Module:
+    def build_method(self, clip: LoadedCLIP, classnames: List[str]) -> Method:
         """The method on a frozen CLIP that is on the right device and of the right precision."""
         raise NotImplementedError
 
@@ -54,6 +55,9 @@ class MethodTrainer(RecordedRun, TrainerX):
 
     def check_cfg(self, cfg: Any) -> None:
         check_choice(f"TRAINER.{self.node}.PREC", self.precision(cfg), PRECISIONS)
+        check_choice("OPTIM.SCHEDULE_BY", cfg.OPTIM.SCHEDULE_BY, ("epoch", "iteration"))
+        if cfg.OPTIM.SCHEDULE_BY == "iteration":
+            check_choice("OPTIM.LR_SCHEDULER (with OPTIM.SCHEDULE_BY iteration)", cfg.OPTIM.LR_SCHEDULER, ("cosine",))
         if cfg.DATALOADER.K_TRANSFORMS != 1:
             raise ValueError(f"DATALOADER.K_TRANSFORMS is {cfg.DATALOADER.K_TRANSFORMS}; these trainers take 1")
 
@@ -102,6 +106,11 @@ class MethodTrainer(RecordedRun, TrainerX):
             self.add_model(folder, module)
         self.scaler = _grad_scaler(precision == "amp" and self.device.type == "cuda")
 
+    def build_schedule(self, optimizer: Any, settings: Any) -> Any:
+        if settings.SCHEDULE_BY == "epoch":
+            return super().build_schedule(optimizer, settings)
+        return warmup_cosine(optimizer, settings.WARMUP_STEPS, settings.MAX_EPOCH * len(self.train_loader_x))
+
     def _start_from(self, module: nn.Module, path: str) -> None:
         load_strictly(module, load_checkpoint(path, weights=True), path)
         print(f"Started from {path}")
@@ -119,15 +128,16 @@ class MethodTrainer(RecordedRun, TrainerX):
         with self.autocast():
             terms = self.losses(batch)
         self._update(terms["loss"])
-        if self.batch_idx + 1 == self.num_batches:
+        if self.cfg.OPTIM.SCHEDULE_BY == "iteration" or self.batch_idx + 1 == self.num_batches:
             self.update_lr()
         return {name: value.item() for name, value in terms.items()}
 
     def losses(self, batch: Dict[str, Any]) -> Dict[str, Tensor]:
         """The loss to differentiate under ``loss``, then what else is logged; scalars."""
         labels = batch["label"].to(self.device)
-        logits = self.model(batch["img"].to(self.device))
-        return {"loss": F.cross_entropy(logits, labels), "acc": compute_accuracy(logits, labels)[0]}
+        output = self.model(batch["img"].to(self.device))
+        loss = F.cross_entropy(output.logits, labels) + sum(output.extra.values())
+        return {"loss": loss, **output.extra, "acc": compute_accuracy(output.logits, labels)[0]}
 
     def _update(self, loss: Tensor) -> None:
         if self.scaler is None:
@@ -143,7 +153,7 @@ class MethodTrainer(RecordedRun, TrainerX):
     # Evaluation
 
     def predict(self, images: Tensor) -> Dict[str, Tensor]:
-        return {"ce": self.model(images)}
+        return {"ce": self.model(images).logits}
 
 
 def load_configured_clip(key: str, node: Any, precision: str, device: torch.device) -> LoadedCLIP:

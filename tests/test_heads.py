@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from dho_prompt.heads import CosineHead, LinearHead, kd_head
+from dho_prompt.heads import CosineHead, LinearHead, make_head
 
 
 def test_cosine_head_is_equation_10_value_and_gradient():
@@ -34,19 +34,19 @@ def test_language_aware_start_predicts_like_zero_shot():
     text = torch.nn.functional.normalize(torch.randn(5, 8), dim=-1)
     features = torch.randn(10, 8)
     wanted = torch.nn.functional.cosine_similarity(features[:, None], text[None], dim=-1)
-    torch.testing.assert_close(kd_head(8, 5, zeta=0.5, text_features=text)(features), wanted / 0.5)
-    linear = kd_head(8, 5, cosine=False, text_features=text)
+    torch.testing.assert_close(make_head(8, 5, zeta=0.5, text_features=text)(features), wanted / 0.5)
+    linear = make_head(8, 5, cosine=False, text_features=text)
     assert isinstance(linear, LinearHead)
     torch.testing.assert_close(linear(features), features @ text.t())
 
 
 def test_half_precision_features_are_taken():
-    assert kd_head(8, 5)(torch.randn(2, 8).half()).dtype == torch.float32
-    assert kd_head(8, 5, cosine=False)(torch.randn(2, 8).bfloat16()).dtype == torch.float32
+    assert make_head(8, 5)(torch.randn(2, 8).half()).dtype == torch.float32
+    assert make_head(8, 5, cosine=False)(torch.randn(2, 8).bfloat16()).dtype == torch.float32
 
 
 def test_bad_arguments_are_named():
     with pytest.raises(ValueError, match="language-aware initialisation needs"):
-        kd_head(8, 5, text_features=torch.zeros(5, 7))
+        make_head(8, 5, text_features=torch.zeros(5, 7))
     with pytest.raises(ValueError, match="zeta must be positive"):
         CosineHead(8, 5, zeta=0.0)

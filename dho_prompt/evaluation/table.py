@@ -55,8 +55,14 @@ def tables(results: Sequence[Dict[str, Any]]) -> List[Table]:
     groups: Dict[Tuple[str, int], Dict[str, List[Dict[str, Any]]]] = {}
     for result in results:
         comparison = groups.setdefault((result["dataset"], result["shots"]), {})
-        comparison.setdefault(result["trainer"], []).append(result)
+        comparison.setdefault(row_name(result), []).append(result)
     return [_table(dataset, shots, runs) for (dataset, shots), runs in sorted(groups.items())]
+
+
+def row_name(result: Dict[str, Any]) -> str:
+    """The trainer, and whether it had the labelled images alone (the middle rows of Table 13)."""
+    alone = "mix" in result and result["split"]["unlabelled"] == 0
+    return f"{result['trainer']}, labeled only" if alone else result["trainer"]
 
 
 def _table(dataset: str, shots: int, runs: Dict[str, List[Dict[str, Any]]]) -> Table:

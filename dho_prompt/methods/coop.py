@@ -12,6 +12,7 @@ from dho_prompt.clip.loading import LoadedCLIP
 from dho_prompt.clip.prompts import PromptTokens, padded_ids
 from dho_prompt.clip.text import PromptedTextEncoder, embed_context
 from dho_prompt.clip.tower import text_module
+from dho_prompt.methods.base import Method, cosine_logits
 
 CONSTANT_KEYS = ("token_prefix", "token_suffix")
 
@@ -48,7 +49,7 @@ class PromptLearner(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *args)
 
 
-class CoOpMethod(nn.Module):
+class CoOpMethod(Method):
     """CLIP with a learned context: ``exp(logit_scale) * cos(image, text(context, class))``.
 
     Args:
@@ -72,8 +73,7 @@ class CoOpMethod(nn.Module):
         class_specific: bool = False,
         position: str = "end",
     ) -> None:
-        super().__init__()
-        self.clip = clip
+        super().__init__(clip)
         n_ctx = len(ctx_init.replace("_", " ").split()) if ctx_init else n_ctx
         self.text_encoder = PromptedTextEncoder(clip.model, clip.tokenizer, classnames, n_ctx, position, ctx_init)
         if ctx_init:
@@ -86,13 +86,7 @@ class CoOpMethod(nn.Module):
         self._kept: Optional[Tuple[Any, Tensor]] = None  # (state of the context, its text features)
 
     def trainable(self) -> List[Tuple[str, nn.Module]]:
-        """Names (checkpoint folders) and modules that training updates and checkpoints hold."""
         return [("prompt_learner", self.prompt_learner)]
-
-    def encode_image(self, images: Tensor) -> Tensor:
-        """(batch, 3, size, size) -> (batch, d) un-normalised image features; no gradient, the tower is frozen."""
-        with torch.no_grad():
-            return self.clip.encode_image(images)
 
     def text_features(self) -> Tensor:
         """(classes, d) normalised, float32. Without gradient they are computed once per state of the context."""
@@ -108,14 +102,7 @@ class CoOpMethod(nn.Module):
         return F.normalize(self.text_encoder(self.prompt_learner()).float(), dim=-1)
 
     def logits(self, features: Tensor) -> Tensor:
-        """(batch, d) un-normalised image features -> (batch, classes) float32 logits."""
-        text_features = self.text_features()
-        with torch.autocast(features.device.type, enabled=False):
-            return self.clip.logit_scale * F.normalize(features.float(), dim=-1) @ text_features.t()
-
-    def forward(self, images: Tensor) -> Tensor:
-        """(batch, 3, size, size) -> (batch, classes) logits."""
-        return self.logits(self.encode_image(images))
+        return cosine_logits(features, self.text_features(), self.clip.logit_scale)
 
 
 @torch.no_grad()

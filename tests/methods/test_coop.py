@@ -37,7 +37,7 @@ def test_logits_and_gradient_are_the_published_ones(clip, ctx_init, n_ctx):
     images, labels = torch.randn(4, 3, 32, 32), torch.tensor([0, 2, 1, 1])
     ctx = method.prompt_learner.ctx
     assert len(ctx) == (4 if ctx_init else 3)
-    logits = method(images)
+    logits = method(images).logits
     expected = restated_logits(clip, ctx, words, images)
     torch.testing.assert_close(logits, expected, rtol=1e-5, atol=1e-5)
     loss = torch.nn.functional.cross_entropy
@@ -93,5 +93,5 @@ def test_text_features_are_computed_once_per_context(clip, monkeypatch):
 def test_nothing_but_the_context_is_trained(clip):
     method = CoOpMethod(clip, NAMES, 3)
     assert [name for name, parameter in method.named_parameters() if parameter.requires_grad] == ["prompt_learner.ctx"]
-    method(torch.randn(2, 3, 32, 32)).sum().backward()
+    method(torch.randn(2, 3, 32, 32)).logits.sum().backward()
     assert all(parameter.grad is None for parameter in clip.model.parameters())

@@ -1,0 +1,54 @@
+# What all scripts share; they source it. Usage of each: bash scripts/<name>.sh DATASET SHOTS|PERCENT% [KEY VALUE ...]
+#
+# DATASET   a file of configs/datasets without .yaml, e.g. digits (needs no download) or imagenet
+# SHOTS     labelled images per class; 1% labels that share of the training images
+# KEY VALUE configuration overrides, e.g. TRAINER.DHO.LAMBDA 0.7
+# Environment:
+#   DATA=data       folder of the data sets            OUTPUT=output     folder of the results
+#   SEEDS="1 2 3"   seeds                              PYTHON=python
+#   METHODS="..."   trainers to run and compare; -labeled behind a name trains it on the labelled images alone
+#   CFG=name        a file of configs/trainers/<trainer> (default: the data set's own, else the paper's)
+#   TAG=name        sets runs with other overrides apart
+# Finished seeds are passed over, interrupted ones resume.
+set -euo pipefail
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+DATA=${DATA:-data}
+OUTPUT=${OUTPUT:-output}
+PYTHON=${PYTHON:-python}
+
+# compare NAME CONFIGS DEFAULT_CFG DEFAULT_METHODS DATASET SHOTS [KEY VALUE ...]: every method and seed, then the table
+compare() {
+    local name=$1 configs=configs/trainers/$2 default_cfg=$3 methods=${METHODS:-$4}
+    shift 4
+    if [ $# -lt 2 ]; then
+        echo "bash scripts/$name.sh DATASET SHOTS|PERCENT% [KEY VALUE ...]      METHODS=\"$methods\"" >&2
+        sed -n '3,14s/^# \{0,1\}//p' scripts/common.sh >&2
+        exit 2
+    fi
+    local dataset=$1 shots=$2 labelled folders=() method seed cfg
+    shift 2
+    cfg=${CFG:-$default_cfg}
+    if [ -z "${CFG:-}" ] && [ -f "$configs/$dataset.yaml" ]; then cfg=$dataset; fi
+    case $shots in
+        *%) labelled=(DATASET.LABELED_PERCENT "${shots%\%}"); shots=${shots%\%}percent ;;
+        *) labelled=(DATASET.NUM_SHOTS "$shots"); shots=${shots}shots ;;
+    esac
+    local run=${cfg}_$shots${TAG:+_$TAG}
+    for method in $methods; do
+        local pool=()
+        case $method in *-labeled) pool=(TRAINER.DHO.UNLABELED none) ;; esac
+        folders+=("$OUTPUT/$dataset/$method/$run")
+        for seed in ${SEEDS:-1 2 3}; do
+            "$PYTHON" -m dho_prompt.train \
+                --root "$DATA" \
+                --seed "$seed" \
+                --trainer "${method%-labeled}" \
+                --dataset-config-file "configs/datasets/$dataset.yaml" \
+                --config-file "$configs/$cfg.yaml" \
+                --output-dir "$OUTPUT/$dataset/$method/$run/seed$seed" \
+                "${labelled[@]}" ${pool[@]+"${pool[@]}"} "$@"
+        done
+    done
+    "$PYTHON" -m dho_prompt.report "${folders[@]}" --save "$OUTPUT/$dataset/${name}_$run"
+}
