@@ -8,6 +8,8 @@ from typing import Any, Dict, Iterator, List, Sequence
 from yacs.config import CfgNode
 
 PRECISIONS = ("fp32", "fp16", "amp", "bf16")
+HEADS = ("linear", "cosine")
+HEAD_STARTS = ("language", "kaiming")
 
 
 def extend_cfg(cfg: CfgNode) -> CfgNode:
@@ -38,6 +40,14 @@ def extend_cfg(cfg: CfgNode) -> CfgNode:
     add("TRAINER.COOP.PREC", "fp16")  # fp32, fp16, bf16 (weights) or amp (autocast)
     add("TRAINER.COOP.CLASS_TOKEN_POSITION", "end")  # end, middle or front
 
+    add("TRAINER.LINEAR_PROBE.PREC", "fp32")  # of the frozen tower; the head is in fp32
+    add("TRAINER.LINEAR_PROBE.HEAD", "linear")  # linear (W z + b, Sec. 3.2) or cosine (Eq. 10's form)
+    add("TRAINER.LINEAR_PROBE.HEAD_INIT", "language")  # language (class text features, Table 5) or kaiming
+
+    add("TRAINER.ZEROSHOT.PREC", "fp32")
+    add("TRAINER.ZEROSHOT.ENSEMBLE", False)  # average the data set's templates instead of using its single one
+    add("TRAINER.ZEROSHOT.TEMPLATES", ())  # other templates
+
     add("TRAINER.DHO.LAMBDA", 0.5)  # weight of the supervised side, lambda of Alg. 1 line 24 (Table 6)
     add("TRAINER.DHO.TEMPERATURE", 2.0)  # eta of Alg. 1 (Table 6)
     # Multiply the KL terms by eta^2 as the authors' code does; the paper does not print the factor
@@ -54,6 +64,8 @@ def extend_cfg(cfg: CfgNode) -> CfgNode:
     add("TRAINER.DHO.SEARCH", False)  # choose alpha and beta on the validation set instead
     add("TRAINER.DHO.TEACHER.NAME", "ViT-L/14@336px")  # any name MODEL.BACKBONE.NAME takes (Table 11)
     add("TRAINER.DHO.TEACHER.WEIGHTS", "")  # a file with its weights, as MODEL.BACKBONE.WEIGHTS
+    # Trained prompts on it: a checkpoint of CoOp or PromptSRC, or the output folder of such a run; "" is zero-shot
+    add("TRAINER.DHO.TEACHER.CHECKPOINT", "")
     add("TRAINER.DHO.TEACHER.TEMPLATES", ())  # prompt templates; () takes those of the data set (Sec. 4.1)
     add("TRAINER.DHO.TEACHER.PREC", "")  # fp32, fp16 or bf16; "" takes the method's
     return cfg

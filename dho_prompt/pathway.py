@@ -6,24 +6,22 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from dho_prompt.clip.loading import LoadedCLIP
-from dho_prompt.clip.templates import templates_for
-from dho_prompt.clip.zeroshot import class_text_features
-from dho_prompt.config import check_choice
+from dho_prompt.config import HEAD_STARTS, HEADS, check_choice
 from dho_prompt.data.pair import PairLoader, UnlabelledImages
 from dho_prompt.data.views import View
 from dho_prompt.engine import build_dataset, compute_accuracy, read_image
 from dho_prompt.engine.rng import untouched_rng
 from dho_prompt.files import read_json, write_json
-from dho_prompt.heads import make_head
+from dho_prompt.heads import clip_head
 from dho_prompt.inference import blend, search_mix
 from dho_prompt.losses import DHOLoss
-from dho_prompt.teachers import ZeroShotTeacher, own_zeta
-from dho_prompt.trainer import load_configured_clip, weight_precision
+from dho_prompt.teachers import PromptTeacher, ZeroShotTeacher, load_prompts
+from dho_prompt.trainer import load_configured_clip, prompt_templates, weight_precision
 
 POOLS = ("all", "exclude_labeled", "none")
 MIX = "mix.json"
@@ -44,8 +42,8 @@ class DHORun:
         super().check_cfg(cfg)
         dho = cfg.TRAINER.DHO
         check_choice("TRAINER.DHO.UNLABELED", dho.UNLABELED, POOLS)
-        check_choice("TRAINER.DHO.HEAD", dho.HEAD, ("cosine", "linear"))
-        check_choice("TRAINER.DHO.HEAD_INIT", dho.HEAD_INIT, ("language", "kaiming"))
+        check_choice("TRAINER.DHO.HEAD", dho.HEAD, HEADS)
+        check_choice("TRAINER.DHO.HEAD_INIT", dho.HEAD_INIT, HEAD_STARTS)
         blend(torch.zeros(1, 1), torch.zeros(1, 1), dho.ALPHA, dho.BETA)  # names a value out of range
         self.dho_loss = DHOLoss(dho.LAMBDA, dho.TEMPERATURE, dho.SCALE_BY_TEMPERATURE)
 
@@ -104,20 +102,13 @@ class DHORun:
     def add_kd_head(self, clip: LoadedCLIP) -> None:
         """Register the KD head on the features of the student ``clip``."""
         dho = self.cfg.TRAINER.DHO
-        text_features = None
-        if dho.HEAD_INIT == "language":
-            text_features = class_text_features(clip, self.classnames, self._templates()).float()
         # before the teacher is known the temperature is the student's own; a checkpoint brings the right one
-        zeta = dho.ZETA or own_zeta(clip)
         with untouched_rng():
-            head = make_head(clip.embed_dim, self.num_classes, dho.HEAD == "cosine", zeta, text_features)
+            head = clip_head(clip, self.classnames, prompt_templates(self.cfg), dho.HEAD, dho.HEAD_INIT, dho.ZETA)
         self.kd_head = head.to(self.device)
         self.add_model(KD_HEAD, self.kd_head, dho.HEAD_LR)
-        self.teacher: Optional[ZeroShotTeacher] = None
+        self.teacher: Any = None
         self.mix = {"alpha": dho.ALPHA, "beta": dho.BETA, "chosen": "fixed by the configuration"}
-
-    def _templates(self) -> List[str]:
-        return list(self.cfg.TRAINER.DHO.TEACHER.TEMPLATES) or templates_for(self.cfg.DATASET.NAME)
 
     @property
     def depends_on_classes(self) -> bool:
@@ -134,15 +125,23 @@ class DHORun:
 
     def before_train(self) -> None:
         dho = self.cfg.TRAINER.DHO
-        precision = dho.TEACHER.PREC or weight_precision(self.precision(self.cfg))
-        print(f"Loading the teacher ({dho.TEACHER.NAME})")
         with untouched_rng():
-            clip = load_configured_clip("TRAINER.DHO.TEACHER", dho.TEACHER, precision, self.device)
-        self.teacher = ZeroShotTeacher(clip, self.classnames, self._templates(), dho.ZETA).to(self.device)
+            self.teacher = self._load_teacher().to(self.device)
+        clip = self.teacher.clip
         if dho.HEAD == "cosine":
             self.kd_head.zeta.fill_(self.teacher.zeta)
         self.crop.show("img_teacher", View(clip.image_size, tuple(clip.mean), tuple(clip.std)))
         super().before_train()
+
+    def _load_teacher(self) -> nn.Module:
+        node = self.cfg.TRAINER.DHO.TEACHER
+        print(f"Loading the teacher ({node.NAME}{f', prompts of {node.CHECKPOINT}' if node.CHECKPOINT else ''})")
+        precision = node.PREC or weight_precision(self.precision(self.cfg))
+        clip = load_configured_clip("TRAINER.DHO.TEACHER", node, precision, self.device)
+        zeta = self.cfg.TRAINER.DHO.ZETA
+        if node.CHECKPOINT:
+            return PromptTeacher(load_prompts(clip, self.classnames, node.CHECKPOINT), zeta)
+        return ZeroShotTeacher(clip, self.classnames, prompt_templates(self.cfg), zeta)
 
     def _both(self, batch: Dict[str, Any], key: str) -> Tensor:
         """The labelled images, then the unlabelled ones if there are any."""
@@ -177,7 +176,11 @@ class DHORun:
 
     def results(self) -> Dict[str, Any]:
         dho = self.cfg.TRAINER.DHO
-        teacher = {"name": dho.TEACHER.NAME, "zeta": self.teacher.zeta, "templates": self._templates()}
+        teacher = {"name": dho.TEACHER.NAME, "zeta": self.teacher.zeta}
+        if dho.TEACHER.CHECKPOINT:
+            teacher["checkpoint"] = dho.TEACHER.CHECKPOINT
+        else:
+            teacher["templates"] = prompt_templates(self.cfg)
         return {**super().results(), "mix": self.mix, "teacher": teacher}
 
 

@@ -26,7 +26,7 @@ from dho_prompt.evaluation.runs import RESULTS, run_state
 
 ENVIRONMENT = "DHO_PROMPT_DEBUG"
 # file in trainers/: the plain trainer in it; <file>_dho.py has the one with DHO
-METHODS = {"coop": "CoOp"}
+METHODS = {"coop": "CoOp", "linear_probe": "LinearProbe"}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -101,6 +101,7 @@ def register() -> None:
     """Put our trainers and data sets in the registries; plain methods and data sets under names that are still free."""
     import dho_prompt.data.datasets  # noqa: F401  registers the data sets
 
+    register_if_absent(TRAINER_REGISTRY, import_module("dho_prompt.trainers.zeroshot").ZeroshotCLIP)
     for file, name in METHODS.items():
         plain_method = getattr(import_module(f"dho_prompt.trainers.{file}"), name)
         register_if_absent(TRAINER_REGISTRY, plain_method)

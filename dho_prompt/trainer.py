@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dho_prompt.clip.loading import LoadedCLIP, load_clip
+from dho_prompt.clip.templates import templates_for
 from dho_prompt.config import PRECISIONS, check_choice
 from dho_prompt.data.views import SharedCrop, View
 from dho_prompt.engine import (
@@ -154,6 +155,11 @@ class MethodTrainer(RecordedRun, TrainerX):
 
     def predict(self, images: Tensor) -> Dict[str, Tensor]:
         return {"ce": self.model(images).logits}
+
+
+def prompt_templates(cfg: Any) -> List[str]:
+    """The templates of the teacher and of heads that start from text: the configured ones, else the data set's."""
+    return list(cfg.TRAINER.DHO.TEACHER.TEMPLATES) or templates_for(cfg.DATASET.NAME)
 
 
 def load_configured_clip(key: str, node: Any, precision: str, device: torch.device) -> LoadedCLIP:

@@ -54,3 +54,9 @@ def templates_for(dataset_name: str) -> list[str]:
         if name.startswith(family):
             return list(templates)
     return [_SINGLE[name]] if name in _SINGLE else list(DEFAULT)
+
+
+def single_template(dataset_name: str) -> str:
+    """The one template of a data set that CoOp's zero-shot baseline uses; ``a photo of a {}.`` for ImageNet."""
+    name = dataset_name.lower().replace("_", "").replace("-", "")
+    return DEFAULT[0] if name.startswith("imagenet") else templates_for(dataset_name)[0]
