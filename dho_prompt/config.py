@@ -24,6 +24,10 @@ def extend_cfg(cfg: CfgNode) -> CfgNode:
     # A file with the weights of MODEL.BACKBONE.NAME, instead of the ones that the name would fetch
     add("MODEL.BACKBONE.WEIGHTS", "")
     add("DATASET.SUBSAMPLE_CLASSES", "all")  # all, base or new (Zhou et al., CoCoOp)
+    # Labelled images as a share of the training set, in percent, balanced over the classes (Sec. 3.1); 0.0 is off
+    add("DATASET.LABELED_PERCENT", 0.0)
+    # A text file that names the labelled images, one a line (SimCLR's lists); only one of the three ways at a time
+    add("DATASET.LABELED_LIST", "")
     # Further test sets of the same classes, evaluated after training, e.g. ("DigitsV2", "DigitsSketch")
     add("TEST.SHIFTED_SETS", ())
     # Let a step take the whole labelled set where it is smaller than the batch, as Dassl does; False refuses

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from dho_prompt.clip.loading import LoadedCLIP
 from dho_prompt.config import HEAD_STARTS, HEADS, check_choice
+from dho_prompt.data.labelled import everything
 from dho_prompt.data.pair import PairLoader, UnlabelledImages
 from dho_prompt.data.views import View
 from dho_prompt.engine import build_dataset, compute_accuracy, read_image
@@ -67,10 +68,7 @@ class DHORun:
         which = self.cfg.TRAINER.DHO.UNLABELED
         if which == "none":
             return []
-        cfg = self.cfg.clone()
-        cfg.defrost()
-        cfg.DATASET.NUM_SHOTS = -1  # the few-shot data sets of the CoOp family drop the other images
-        dataset = build_dataset(cfg)
+        dataset = build_dataset(everything(self.cfg))  # the few-shot data sets of CoOp's family drop the other images
         pool = dataset.train_u or dataset.train_x
         if which == "exclude_labeled":
             labelled = {item.impath for item in self.dm.dataset.train_x}

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from dho_prompt.config import plain
+from dho_prompt.data.labelled import check_obeyed
 from dho_prompt.data.splits import keep_split, split_record
 from dho_prompt.engine import (
     ENGINE,
@@ -39,6 +40,7 @@ class RecordedRun:
         """Take the class names from the data set, and refuse to choose a model on the test set."""
         self.accuracies: Dict[str, Dict[str, float]] = {}  # percent, by test set and head
         self._mix_is_open = False
+        check_obeyed(self.cfg, self.dm.dataset)
         self.classnames = all_classnames(self.lab2cname, self.num_classes)
         self.val_is_test = _share_images(self.dm.dataset.val, self.dm.dataset.test)
         self._check_protocol()

@@ -12,7 +12,9 @@ from tests_support import CLASSES, write_imagenet
 
 
 def config(root, shots=-1, half="all", seed=1):
-    dataset = SimpleNamespace(ROOT=str(root), NUM_SHOTS=shots, SUBSAMPLE_CLASSES=half)
+    dataset = SimpleNamespace(
+        ROOT=str(root), NUM_SHOTS=shots, SUBSAMPLE_CLASSES=half, LABELED_PERCENT=0.0, LABELED_LIST=""
+    )
     return SimpleNamespace(DATASET=dataset, SEED=seed)
 
 

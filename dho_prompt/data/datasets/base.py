@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any, List, Sequence
+from typing import Any, List, Sequence, Tuple
 
+from dho_prompt.data.labelled import choose_labelled
 from dho_prompt.data.splits import few_shot
 from dho_prompt.engine import DatasetBase, Datum
 
@@ -22,7 +23,11 @@ class NamedClasses(DatasetBase):
         classnames: the names, in the order of the labels. Names may repeat (ImageNet has two such pairs).
         root: the folder that file names are relative to.
         train, val, test: Datum lists. ``val`` may be empty.
-        cfg: gives DATASET.NUM_SHOTS, SEED and DATASET.SUBSAMPLE_CLASSES.
+            A ``train`` that is ``test`` itself stays whole, as in the sets that exist for testing alone.
+        cfg: gives DATASET.NUM_SHOTS, LABELED_PERCENT, LABELED_LIST, SUBSAMPLE_CLASSES, and SEED.
+
+    Attributes:
+        labelled_by: how the labelled images were chosen, in words.
     """
 
     def __init__(
@@ -37,15 +42,24 @@ class NamedClasses(DatasetBase):
         self.root = Path(root)
         half = cfg.DATASET.SUBSAMPLE_CLASSES
         kept = class_half(len(classnames), half)
-        shots, seed = cfg.DATASET.NUM_SHOTS, cfg.SEED
-        labelled = few_shot(relabel(train, kept), shots, seed, self.root)
         tested = relabel(test, kept)
+        if train is test:  # a set for testing alone
+            labelled, self.labelled_by = tested, ""
+        else:
+            labelled, self.labelled_by = self._labelled(train, kept, cfg)
         # CoOp's few-shot protocol draws at most 4 validation images per class; a test set offered as one stays whole
-        validated = tested if val is test else few_shot(relabel(val, kept), min(shots, 4), seed, self.root)
+        shots = min(cfg.DATASET.NUM_SHOTS, 4)
+        validated = tested if val is test else few_shot(relabel(val, kept), shots, cfg.SEED, self.root)
         super().__init__(train_x=labelled, val=validated, test=tested)
         self._num_classes = len(kept)
         self._classnames = [classnames[label] for label in kept]
         self._lab2cname = dict(enumerate(self._classnames))
+
+    def _labelled(self, train: List[Datum], kept: range, cfg: Any) -> Tuple[List[Datum], str]:
+        if not cfg.DATASET.LABELED_LIST:
+            return choose_labelled(relabel(train, kept), cfg, self.root)
+        chosen, how = choose_labelled(train, cfg, self.root)  # the list may be of all classes
+        return relabel(chosen, kept), how
 
 
 def class_half(count: int, half: str) -> range:
