@@ -57,7 +57,8 @@ def expected(layout: Layout, root: Path) -> str:
     """The end of a message about missing files."""
     return (
         f"below {root} the files of {layout.name} are expected as\n{tree(layout)}\n"
-        f"(python -m dho_prompt.data prepare {layout.name} --root {root} fetches them or says how to get them)"
+        f"(python -m dho_prompt.data prepare {layout.name} --root {root} fetches what is missing, or says how to get "
+        "it; remove a damaged folder first)"
     )
 
 
