@@ -28,6 +28,7 @@ def extend_cfg(cfg: CfgNode) -> CfgNode:
     add("DATASET.LABELED_PERCENT", 0.0)
     # A text file that names the labelled images, one a line (SimCLR's lists); only one of the three ways at a time
     add("DATASET.LABELED_LIST", "")
+    add("DATASET.FOLDER", "")  # for DATASET.NAME ImageFolder: the folder, absolute or below DATASET.ROOT
     # Further test sets of the same classes, evaluated after training, e.g. ("DigitsV2", "DigitsSketch")
     add("TEST.SHIFTED_SETS", ())
     # Let a step take the whole labelled set where it is smaller than the batch, as Dassl does; False refuses
@@ -36,6 +37,9 @@ def extend_cfg(cfg: CfgNode) -> CfgNode:
     # iterations of linear warm-up, Tables 6 and 11: 5000)
     add("OPTIM.SCHEDULE_BY", "epoch")
     add("OPTIM.WARMUP_STEPS", 0)
+    # Training images that may turn out unreadable: each is named in the log and replaced by another; one more stops the
+    # run. Images for validation and testing must all be readable
+    add("DATALOADER.MAX_UNREADABLE", 10)
     add("TORCH_THREADS", 0)  # CPU threads of PyTorch; 0 leaves PyTorch's choice
 
     add("TRAINER.COOP.N_CTX", 16)  # context tokens

@@ -84,7 +84,7 @@ class DHORun:
         loader = self.cfg.DATALOADER
         settings = loader.TRAIN_X if loader.TRAIN_U.SAME_AS_X else loader.TRAIN_U
         return DataLoader(
-            UnlabelledImages(self.pool, self.crop, read_image),
+            UnlabelledImages(self.pool, self.crop, read_image, loader.MAX_UNREADABLE),
             batch_size=settings.BATCH_SIZE,
             shuffle=True,
             num_workers=loader.NUM_WORKERS,

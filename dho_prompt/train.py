@@ -131,6 +131,9 @@ def run(argv: Optional[List[str]] = None) -> None:
         print(f"Setting fixed seed: {cfg.SEED}")
         set_random_seed(cfg.SEED)
     register()
+    from dho_prompt.data.datasets import import_datasets
+
+    import_datasets(cfg.DATASET.NAME, *cfg.TEST.SHIFTED_SETS)
     trainer = build_trainer(cfg)
     if args.eval_only:
         trainer.load_model(args.model_dir, epoch=args.load_epoch)

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from dho_prompt.clip.loading import LoadedCLIP, load_clip
 from dho_prompt.clip.templates import templates_for
 from dho_prompt.config import PRECISIONS, check_choice
+from dho_prompt.data.unreadable import Replacements
 from dho_prompt.data.views import SharedCrop, View
 from dho_prompt.engine import (
     DataManager,
@@ -27,9 +28,21 @@ from dho_prompt.schedules import warmup_cosine
 
 
 class SharedViews(DatasetWrapper):
-    """Dassl's dataset wrapper for a transform that returns several views of an image."""
+    """Dassl's dataset wrapper for a transform that returns several views of an image.
+
+    For training a few unreadable images are replaced (DATALOADER.MAX_UNREADABLE); for testing one is an error.
+    """
+
+    def __init__(self, cfg: Any, data_source: Any, transform: Any = None, is_train: bool = False) -> None:
+        super().__init__(cfg, data_source, transform, is_train)
+        self.replacements = Replacements(len(data_source), cfg.DATALOADER.MAX_UNREADABLE) if is_train else None
 
     def __getitem__(self, index: int) -> Dict[str, Any]:
+        if self.replacements is None:
+            return self._read(index)
+        return self.replacements.read(index, self._read, lambda index: self.data_source[index].impath)
+
+    def _read(self, index: int) -> Dict[str, Any]:
         try:
             sample = super().__getitem__(index)
         except OSError as error:  # Dassl's own reader does not say which file it was

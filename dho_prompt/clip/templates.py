@@ -49,7 +49,7 @@ def templates_for(dataset_name: str) -> list[str]:
         >>> templates_for("dtd")
         ['{} texture.']
     """
-    name = dataset_name.lower().replace("_", "").replace("-", "")
+    name = dataset_name.rpartition(":")[2].lower().replace("_", "").replace("-", "")
     for family, templates in _FAMILIES.items():
         if name.startswith(family):
             return list(templates)
