@@ -77,6 +77,24 @@ class Adapter:
         return load_clip(name, weights, "fp32", trainer.device)
 
 
+class KDPLAdapter(Adapter):
+    """KDPL's trainers (Mistretta et al., ECCV 2024), which distil a teacher of their own into ``self.student_model``.
+
+    TRAINER.COOP.PREC sets the precision of all five, whatever their own nodes say.
+    """
+
+    def __init__(self, **more: Any) -> None:
+        super().__init__("student_model", "student_model.image_encoder", node="COOP", **more)
+
+    def check(self, cfg: Any) -> None:
+        super().check(cfg)
+        if cfg.TRAINER.KDPL.CLASS_AGNOSTIC:
+            raise ValueError(
+                "TRAINER.KDPL.CLASS_AGNOSTIC is True: the host then gives logits of its dictionary's classes, the KD "
+                "head those of the data set, and the two cannot be mixed; set it to False"
+            )
+
+
 ADAPTERS: Dict[str, Adapter] = {
     # averages its weights over epochs (GPA); its second CLIP stays in half precision whatever PREC says
     "PromptSRC": Adapter(state=("step_counter", "previous_model_gpa"), precisions=("fp16",), node="PROMPTSRC"),
@@ -84,6 +102,11 @@ ADAPTERS: Dict[str, Adapter] = {
     "MaPLe": Adapter(precisions=("fp16",), node="MAPLE"),
     # its step in PREC amp forgets to ask the model for a loss
     "VPT": Adapter(precisions=("fp16", "fp32"), node="VPT"),
+    "CoOp_KDPL": KDPLAdapter(),
+    "CoCoOp_KDPL": KDPLAdapter(),
+    "VPT_KDPL": KDPLAdapter(),
+    "MaPLe_KDPL": KDPLAdapter(precisions=("fp16",)),
+    "PromptSRC_KDPL": KDPLAdapter(precisions=("fp16",), state=("step_counter", "previous_model_gpa")),
 }
 
 

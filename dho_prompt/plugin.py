@@ -8,7 +8,7 @@ The host's step runs unchanged; the KD loss joins its graph and is back-propagat
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import Any, Callable, Dict, Iterator, Optional
+from typing import Any, Callable, Dict, Iterator, List, Optional
 
 import torch
 from PIL import Image
@@ -165,8 +165,8 @@ class HostSide(RecordedRun):
             )
         return features
 
-    def extra_state(self) -> Dict[str, Any]:
-        return {**super().extra_state(), "host": {name: getattr(self, name) for name in self.adapter.state}}
+    def large_state(self) -> Dict[str, Any]:
+        return {**super().large_state(), "host": {name: getattr(self, name) for name in self.adapter.state}}
 
     def load_extra_state(self, state: Dict[str, Any]) -> None:
         super().load_extra_state(state)
@@ -202,6 +202,15 @@ class HostWithDHO(DHORun, HostSide, Resumable):
             self.add_kd_head(self.adapter.student_clip(self))
 
     # Training
+
+    def _unlabelled_pool(self) -> List[Any]:
+        return [] if self.dho_loss.lam == 1 else super()._unlabelled_pool()
+
+    def before_train(self) -> None:
+        super().before_train()
+        if self.dho_loss.lam == 1:
+            print("TRAINER.DHO.LAMBDA is 1: the KD head is not trained, and no unlabelled image is read")
+            self.crop.hide("img_teacher")
 
     def forward_backward(self, batch: Dict[str, Any]) -> Dict[str, Any]:
         """The host's step with the KD loss in its backward pass; the log gains ``loss_kd_x`` and ``loss_kd_u``."""

@@ -79,6 +79,17 @@ def test_with_lambda_one_and_alpha_one_it_is_the_host_bit_for_bit(build, host, c
     assert torch.equal(predictions(plain), predictions(dho))
 
 
+def test_with_lambda_one_no_unlabelled_image_is_read_and_the_teacher_sees_none(build):
+    trainer = build(PLUGGED[LossStep], *OFF, "TRAIN.COUNT_ITER", "train_u")
+    trainer.before_train()
+    batches = list(trainer.train_loader_x)
+    assert trainer.pool == [] and set(batches[0]) == {"img", "label", "domain", "impath", "index"}
+    assert len(batches) == len(build(alone(LossStep), output="alone").train_loader_x)
+    on = build(PLUGGED[LossStep], output="on")
+    on.before_train()
+    assert len(on.pool) == 40 and "img_u" in next(iter(on.train_loader_x))
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_labelled_batches_are_the_hosts_own(build, workers):
     batches = []
@@ -224,6 +235,17 @@ def test_a_killed_run_ends_as_a_whole_one(build, host):
     for name in ("prompted", "kd_head"):
         assert equal(weights(whole, name), weights(again, name))
     assert torch.equal(predictions(whole), predictions(again))
+
+
+def test_the_hosts_averaged_weights_are_stored_once_a_checkpoint(build, tmp_path):
+    trainer = build(PLUGGED[TupleStep])
+    trainer.train()
+    stored = {
+        name: torch.load(tmp_path / "run" / name / "model.pth.tar-3", weights_only=True)["trainer"]["extra"]
+        for name in ("prompted", "kd_head")
+    }
+    assert "host" not in stored["kd_head"] and stored["kd_head"]["classnames"] == trainer.classnames
+    assert torch.equal(stored["prompted"]["host"]["average"]["offset"], trainer.average["offset"])
 
 
 def record_rates(trainer, kill_in=None):
