@@ -2,10 +2,10 @@
 
     python host_driver.py SETTINGS.json [train.py's arguments]
 
-SETTINGS: ``checkout``; ``plug`` (lines put behind train.py's imports); ``models`` (backbone name -> weights file);
-``hosts_teacher`` (open_clip's folder of a CLIP that stands in for the teacher that a host loads by itself);
-``pretend_gpu`` (make ``.cuda()`` do nothing, so that hosts that call it run on the CPU); ``script`` (run with
-train.py's names in place of its main part, or "").
+SETTINGS: ``checkout``; ``plug`` (lines put behind train.py's imports; "" leaves the file as it is); ``models``
+(backbone name -> weights file); ``hosts_teacher`` (folder of a CLIP in place of the one that a host fetches through
+open_clip); ``pretend_gpu`` (make ``.cuda()`` do nothing, so that hosts that call it run on the CPU); ``script`` (run
+with train.py's names in place of its main part, or "").
 """
 
 import json
@@ -35,9 +35,10 @@ open_clip.create_model_and_transforms = lambda name, **more: create(f"local-dir:
 source = (checkout / "train.py").read_text()
 (merge,) = (line for line in ("    extend_cfg(cfg)\n", "    extend_cfg(cfg, args)\n") if line in source)
 assert source.count(merge) == source.count("import trainers.zsclip\n") == source.count("\n\ndef print_args") == 1
-source = source.replace(merge, merge + "    extend_cfg_dho(cfg)\n")
-added = "from dho_prompt import extend_cfg as extend_cfg_dho, with_dho\n" + settings["plug"]
-source = source.replace("\n\ndef print_args", f"\n{added}\n\ndef print_args", 1)
+if settings["plug"]:
+    source = source.replace(merge, merge + "    extend_cfg_dho(cfg)\n")
+    added = "from dho_prompt import extend_cfg as extend_cfg_dho, with_dho\n" + settings["plug"]
+    source = source.replace("\n\ndef print_args", f"\n{added}\n\ndef print_args", 1)
 sys.argv = [str(checkout / "train.py"), *sys.argv[2:]]
 namespace = {"__name__": "train" if settings["script"] else "__main__"}
 exec(compile(source, sys.argv[0], "exec"), namespace)

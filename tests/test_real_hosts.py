@@ -1,163 +1,15 @@
-"""The plug-in inside checkouts of CoOp, PromptSRC, MaPLe and KDPL on the real Dassl, run as their users run them.
+"""The plug-in on every trainer it is known to fit, in the trainer's own checkout (:mod:`real_hosts`)."""
 
-Set DHO_PROMPT_COOP, DHO_PROMPT_PROMPTSRC, DHO_PROMPT_MAPLE and DHO_PROMPT_KDPL to the folders that hold their
-train.py, and PYTHONPATH so that ``dassl`` can be imported; what is not set is skipped. The hosts run in processes of
-their own, on tiny random CLIPs in OpenAI's format, on the CPU.
-"""
-
-import json
 import os
 import re
-import signal
 import subprocess
 import sys
-import time
-from importlib.util import find_spec
-from pathlib import Path
 
-import open_clip
 import pytest
 import torch
-from safetensors.torch import save_file
+from real_hosts import EPOCHS, HOSTS, Host, check_killed_and_resumed_and_evaluated, log_lines, openai_clip, same
 
-from dho_prompt.engine import load_checkpoint
-from tests_support import MEAN, STD
-
-TESTS = Path(__file__).resolve().parent
-EPOCHS = 4
-
-# name: checkout, file in trainers/, model folder, wide towers (MaPLe's code fixes 768 and 512), .cuda() called, keys
-HOSTS = {
-    "CoOp": ("COOP", "coop", "prompt_learner", False, False, {"COOP.N_CTX": 2, "COOP.PREC": "fp32"}),
-    "CoCoOp": ("COOP", "cocoop", "prompt_learner", False, False, {"COCOOP.N_CTX": 2, "COCOOP.PREC": "fp32"}),
-    "PromptSRC": ("PROMPTSRC", "promptsrc", "VLPromptLearner", False, True,
-                  {"PROMPTSRC.N_CTX_VISION": 2, "PROMPTSRC.N_CTX_TEXT": 2, "PROMPTSRC.PROMPT_DEPTH_VISION": 2,
-                   "PROMPTSRC.PROMPT_DEPTH_TEXT": 2, "PROMPTSRC.GPA_MEAN": 3, "PROMPTSRC.PREC": "fp16"}),
-    "MaPLe": ("MAPLE", "maple", "MultiModalPromptLearner", True, False,
-              {"MAPLE.N_CTX": 2, "MAPLE.PROMPT_DEPTH": 2, "MAPLE.PREC": "fp16"}),
-    "IVLP": ("MAPLE", "independentVL", "VLPromptLearner", False, False,
-             {"IVLP.PROMPT_DEPTH_VISION": 2, "IVLP.PROMPT_DEPTH_TEXT": 2, "IVLP.PREC": "fp32"}),
-    "VPT": ("MAPLE", "vpt", "prompt_learner", False, True, {"VPT.PROMPT_DEPTH_VISION": 2, "VPT.PREC": "fp32"}),
-}  # fmt: skip
-# KDPL's trainers take their precision from COOP.PREC
-for plain in ("CoOp", "CoCoOp", "VPT", "MaPLe", "PromptSRC"):
-    _, file, model, wide, _, keys = HOSTS[plain]
-    precision = {} if plain in ("MaPLe", "PromptSRC") else {"COOP.PREC": "fp32"}
-    HOSTS[f"{plain}_KDPL"] = ("KDPL", f"{plain.lower()}_kdpl", model, wide, True, {**keys, **precision})
 every_host = pytest.mark.parametrize("name", HOSTS)
-
-
-@pytest.fixture(scope="session")
-def students(tmp_path_factory):
-    """Folders and OpenAI-format files of three tiny CLIPs: narrow, wide, and narrow with other weights."""
-    return [openai_clip(tmp_path_factory.mktemp("student") / "clip", wide, seed) for wide, seed in
-            ((False, 3), (True, 3), (False, 4))]  # fmt: skip
-
-
-def openai_clip(folder, wide, seed):
-    vision_width, text_width = (768, 512) if wide else (64, 64)
-    config = {
-        "embed_dim": 64, "quick_gelu": True,
-        "vision_cfg": {"image_size": 32, "layers": 2, "width": vision_width, "head_width": 64, "patch_size": 16},
-        "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": text_width, "heads": text_width // 64,
-                     "layers": 2},
-    }  # fmt: skip
-    folder.mkdir()
-    torch.manual_seed(seed)
-    # OpenAI's files are in half precision, and hosts round what is not
-    weights = {key: value.half().float() for key, value in open_clip.CLIP(**config).state_dict().items()}
-    save_file(weights, folder / "open_clip_model.safetensors")
-    preprocess = {"mean": MEAN, "std": STD}
-    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": config, "preprocess_cfg": preprocess}))
-    torch.save(weights, folder / "openai.pt")
-    return folder
-
-
-class Host:
-    """One host's checkout and how to run it."""
-
-    def __init__(self, name, students, teacher, data_root, folder, other_checkout=None):
-        variable, file, self.model, wide, self.pretend_gpu, self.keys = HOSTS[name]
-        variable = other_checkout or variable
-        self.plug = f"with_dho(trainers.{file}.{name})"
-        self.hosts_teacher = str(students[2])
-        self.checkout = os.environ.get(f"DHO_PROMPT_{variable}")
-        if not self.checkout:
-            pytest.skip(f"DHO_PROMPT_{variable} is not set")
-        if find_spec("dassl") is None:
-            pytest.skip("dassl cannot be imported")
-        self.name, self.student, self.teacher, self.data, self.folder = name, students[wide], teacher, data_root, folder
-
-    def command(self, trainer, output, *flags, pretend_gpu=None, opts=None, script=""):
-        settings = {
-            "checkout": self.checkout,
-            "plug": self.plug,
-            "models": {str(self.student): str(self.student / "openai.pt")},
-            "hosts_teacher": self.hosts_teacher,
-            "pretend_gpu": self.pretend_gpu if pretend_gpu is None else pretend_gpu,
-            "script": script,
-        }
-        (self.folder / "settings.json").write_text(json.dumps(settings))
-        fixed = {
-            "DATASET.NAME": "ImageNet", "DATASET.NUM_SHOTS": 2, "DATALOADER.TRAIN_X.BATCH_SIZE": 4,
-            "DATALOADER.NUM_WORKERS": 0, "INPUT.SIZE": (32, 32), "INPUT.INTERPOLATION": "bicubic",
-            "INPUT.TRANSFORMS": ("random_resized_crop", "random_flip", "normalize"),
-            "INPUT.PIXEL_MEAN": MEAN, "INPUT.PIXEL_STD": STD, "MODEL.BACKBONE.NAME": str(self.student),
-            "OPTIM.NAME": "sgd", "OPTIM.LR": 0.002, "OPTIM.MAX_EPOCH": EPOCHS, "OPTIM.LR_SCHEDULER": "cosine",
-            "OPTIM.WARMUP_EPOCH": 1, "OPTIM.WARMUP_TYPE": "constant", "TRAIN.PRINT_FREQ": 1,
-            "TRAINER.DHO.TEACHER.NAME": self.teacher, "TRAINER.DHO.TEACHER.TEMPLATES": ("a photo of a {}.",),
-            **{f"TRAINER.{key}": value for key, value in self.keys.items()}, **(opts or {}),
-        }  # fmt: skip
-        arguments = ["--root", self.data, "--seed", "1", "--trainer", trainer, "--output-dir", self.folder / output]
-        pairs = [str(word) for pair in fixed.items() for word in pair]
-        driver = [sys.executable, TESTS / "host_driver.py", self.folder / "settings.json"]
-        return [str(word) for word in (*driver, *arguments, *flags)] + pairs
-
-    def environment(self):
-        path = os.pathsep.join([str(TESTS.parent), os.environ.get("PYTHONPATH", "")])
-        return {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "DHO_PROMPT_ENGINE": "dassl"}
-
-    def run(self, trainer, output, *flags, fails=False, **more):
-        """Run to the end; returns what it printed."""
-        done = subprocess.run(
-            self.command(trainer, output, *flags, **more), env=self.environment(), cwd=self.folder,
-            capture_output=True, text=True,
-        )  # fmt: skip
-        assert (done.returncode != 0) == fails, done.stdout[-3000:] + done.stderr[-3000:]
-        return done.stderr if fails else done.stdout
-
-    def killed_run(self, trainer, output, **more):
-        """Kill the run when the second epoch's files are there."""
-        process = subprocess.Popen(
-            self.command(trainer, output, **more), env=self.environment(), cwd=self.folder,
-            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        wanted = self.folder / output / "kd_head" / "model.pth.tar-2"
-        while process.poll() is None and not wanted.exists():
-            time.sleep(0.002)
-        assert process.poll() is None, process.communicate()[1][-3000:]
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-
-    def weights(self, output, model=None):
-        path = self.folder / output / (model or self.model) / f"model.pth.tar-{EPOCHS}"
-        return load_checkpoint(str(path), weights=True)["state_dict"]
-
-
-@pytest.fixture
-def host(name, students, teacher_clip, data_root, tmp_path):
-    return Host(name, students, teacher_clip, data_root, tmp_path)
-
-
-def same(first, second):
-    """Names of the entries that are not equal bit for bit."""
-    assert first.keys() == second.keys() and first
-    return [key for key in first if not torch.equal(first[key], second[key])]
-
-
-def log_lines(printed):
-    lines = [line for line in printed.splitlines() if line.startswith(("epoch [", "* ", "=> "))]
-    return [re.sub(r"(time|data) [\d.]+ \([\d.]+\)|eta [\d:]+", "", line) for line in lines]
 
 
 @every_host
@@ -171,7 +23,7 @@ def test_switched_off_it_is_the_host_alone(name, host):
     assert lines == log_lines(dho) and len(lines) >= EPOCHS * 2 + 5 and "loss" in lines[0]
 
 
-GRADIENTS = """
+BUILT = """
 import sys
 from types import SimpleNamespace
 
@@ -187,6 +39,10 @@ def built(name, output):
     trainer = build_trainer(setup_cfg(args))
     trainer.epoch, trainer.batch_idx, trainer.num_batches = 0, 0, 9
     trainer.set_model_mode("train")
+    return trainer
+"""
+GRADIENTS = """
+def watched(trainer):
     trainer.groups = trainer.optim.param_groups
     trainer.seen = []
     trainer.optim.register_step_pre_hook(lambda *_: trainer.seen.extend(
@@ -210,7 +66,7 @@ def kl(teacher, student):
     p, q = (torch.log_softmax(logits.double() / 2, -1) for logits in (teacher, student))
     return 4 * (p.exp() * (p - q)).sum(-1).mean()
 
-plugged = built(host + "DHO", "plugged")
+plugged = watched(built(host + "DHO", "plugged"))
 plugged.before_train()
 plugged.set_model_mode("train")
 batch = next(iter(plugged.train_loader_x))
@@ -224,7 +80,7 @@ head = []
 plugged._optims["kd_head"].register_step_pre_hook(lambda *_: head.append(weight.grad.clone()))
 summary = plugged.forward_backward(batch)
 
-alone = built(host, "alone")
+alone = watched(built(host, "alone"))
 losses = alone.forward_backward(batch)
 worst, size, share = 0.0, 0.0, 0.0
 for got, plain, extra in zip(plugged.seen, alone.seen, wanted_kd[1:]):
@@ -237,15 +93,20 @@ print("measured:", worst / size, head_error.item(), share / size)
 """
 
 
+def measured(host, script, opts):
+    """Run a script in the place of train.py's main part; returns the numbers it prints."""
+    command = host.command(host.name, "run", opts=opts, script=BUILT + script)
+    command[3:3] = [host.name, str(host.folder) + os.sep]
+    done = subprocess.run(command, env=host.environment(), cwd=host.folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
+    return [float(word) for word in done.stdout.split("measured: ")[1].split()]
+
+
 @every_host
 def test_gradients_are_the_weighted_sum(name, host):
     """lambda * (the host alone) + (1 - lambda) * (KD by a plain formula, through the host's own forward)."""
     schedule = {"OPTIM.WARMUP_EPOCH": -1, "TRAINER.DHO.LAMBDA": 0.5}
-    command = host.command(name, "run", opts=schedule, script=GRADIENTS)
-    command[3:3] = [name, str(host.folder) + os.sep]
-    done = subprocess.run(command, env=host.environment(), cwd=host.folder, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
-    error, head_error, share = (float(word) for word in done.stdout.split("measured: ")[1].split())
+    error, head_error, share = measured(host, GRADIENTS, schedule)
     print(f"{name}: gradients {error:.1e}, head {head_error:.1e}, share of KD {share:.2f}")
     tower_is_trained = not name.startswith(("CoOp", "CoCoOp"))
     assert (share > 0.01) == tower_is_trained
@@ -257,28 +118,46 @@ def test_gradients_are_the_weighted_sum(name, host):
 
 @every_host
 def test_killed_and_resumed_and_evaluated(name, host):
-    trainer = f"{name}DHO"
-    whole = host.run(trainer, "whole")
-    lines = [line for line in log_lines(whole) if line.startswith("epoch")]
-    losses = [float(line.split("loss_kd_u ")[1].split()[0]) for line in lines]
-    assert len(losses) == EPOCHS * 2 and all(0 < loss < 100 for loss in losses)
-    host.killed_run(trainer, "torn")
-    resumed = host.run(trainer, "torn")
-    assert "Previous epoch: 2" in resumed or "Previous epoch: 3" in resumed
-    for model in (None, "kd_head"):
-        assert same(host.weights("whole", model), host.weights("torn", model)) == []
-    tail = [line for line in log_lines(resumed) if line.startswith("epoch")]
-    current = [re.sub(r"\([^)]*\)", "", line) for line in (*lines[-len(tail) :], *tail)]
-    assert tail and current[: len(tail)] == current[len(tail) :]
-    results = [json.loads((host.folder / run / "results.json").read_text()) for run in ("whole", "torn")]
-    assert results[0]["accuracy"] == results[1]["accuracy"]
-    flags = ("--eval-only", "--model-dir", str(host.folder / "whole"), "--load-epoch", str(EPOCHS))
-    evaluated = host.run(trainer, "evaluated", *flags)
-    assert log_lines(evaluated) == [line for line in log_lines(whole) if line[0] in "*="]
-    if name == "CoOp":
-        half = {"DATASET.SUBSAMPLE_CLASSES": "base"}
-        message = host.run(trainer, "half", *flags, fails=True, opts=half)
-        assert "was trained on 5 classes" in message
+    check_killed_and_resumed_and_evaluated(host, f"{name}DHO")
+
+
+KDPLS_OWN = [name.removesuffix("_KDPL") for name in HOSTS if name.endswith("_KDPL")]
+
+
+@pytest.mark.parametrize("name", KDPLS_OWN)
+def test_the_plain_trainers_as_kdpl_ships_them(name, students, teacher_clip, data_root, tmp_path):
+    host = Host(name, students, teacher_clip, data_root, tmp_path, other_checkout="KDPL")
+    printed = host.run(f"{name}DHO", "run", opts={"OPTIM.MAX_EPOCH": 2})
+    host.run(f"{name}DHO", "run", opts={"OPTIM.MAX_EPOCH": 2})
+    losses = [float(line.split("loss_kd_u ")[1].split()[0]) for line in printed.splitlines() if "loss_kd_u" in line]
+    assert len(losses) == 4 and all(0 < loss < 100 for loss in losses)
+    assert log_lines(host.run(f"{name}DHO", "again", *host.saved("run", 2))) == log_lines(printed)[4:]
+
+
+@pytest.mark.parametrize("name", ["CoOp_KDPL"])
+def test_class_agnostic_kdpl_is_refused(name, host):
+    message = host.run(f"{name}DHO", "run", fails=True, opts={"TRAINER.KDPL.CLASS_AGNOSTIC": True})
+    assert "TRAINER.KDPL.CLASS_AGNOSTIC is True" in message
+
+
+RESNET = """
+plugged = built(host + "DHO", "plugged")
+tower = plugged.model.image_encoder
+head = plugged.kd_head.weight.clone()
+before = {key: value.clone() for key, value in tower.state_dict().items()}
+assert len([key for key in before if "running" in key]) > 20
+plugged.train()
+after = tower.state_dict()
+assert [key for key in before if not torch.equal(before[key], after[key])] == []
+print("measured:", (head - plugged.kd_head.weight).abs().max().item())
+"""
+
+
+@pytest.mark.parametrize("name", ["CoOp", "CoCoOp"])
+def test_a_resnet_keeps_its_batch_statistics(name, host, tmp_path):
+    host.student = openai_clip(tmp_path / "resnet", None, 5)
+    (change,) = measured(host, RESNET, {"OPTIM.MAX_EPOCH": 2})
+    assert change > 1e-5
 
 
 @pytest.mark.parametrize("name", ["PromptSRC", "VPT"])
@@ -312,14 +191,13 @@ def test_checkpoints_of_coop_go_both_ways(name, host):
     theirs = host.run(name, "theirs", opts=schedule)
     accuracy = re.search(r"\* accuracy: [\d.]+%", theirs).group()
     opts = host.command("CoOp", "ours", opts=schedule)[3:]
-    flags = ["--eval-only", "--model-dir", str(host.folder / "theirs"), "--load-epoch", str(EPOCHS)]
+    flags = host.saved("theirs")
     run = [sys.executable, "-m", "dho_prompt.train"]
     done = subprocess.run([*run, *flags, *opts], env=host.environment(), capture_output=True, text=True)
     assert accuracy in done.stdout, done.stdout[-2000:] + done.stderr[-2000:]
     done = subprocess.run([*run, *opts], env=host.environment(), capture_output=True, text=True)
     accuracy = re.search(r"\* accuracy: [\d.]+%", done.stdout).group()
-    flags[2] = str(host.folder / "ours")
-    assert accuracy in host.run(name, "back", *flags, opts=schedule)
+    assert accuracy in host.run(name, "back", *host.saved("ours"), opts=schedule)
 
 
 COMPARE = """
