@@ -144,10 +144,11 @@ REPAIRS = {
     "load_checkpoint": partial(load_checkpoint, weights=True),
     "load_pretrained_weights": load_pretrained_weights,
 }
-WHY = (
-    "Dassl's schedules cannot be built on torch 2.7 and later and stand still after a resume with warm-up, and its "
-    "checkpoints do not open on torch 2.6 and later"
-)
+WHY = {
+    "build_lr_scheduler": "Dassl's stands still after a resume with warm-up, and is not built on torch 2.7 and later",
+    "load_checkpoint": "Dassl's runs what is pickled in a file, and on torch 2.6 and later does not open its own files",
+    "load_pretrained_weights": "Dassl's reads by its load_checkpoint",
+}
 
 
 @contextmanager
@@ -166,8 +167,8 @@ def repaired(host: type, method: str) -> Iterator[None]:
                     done.append((namespace, name, theirs))
                     namespace[name] = ours
         if done:
-            names = ", ".join(sorted({name for _, name, _ in done}))
-            print(f"dho_prompt stands in for {names} during {host.__name__}.{method}: {WHY}")
+            reasons = "; ".join(f"{name} ({WHY[name]})" for name in sorted({name for _, name, _ in done}))
+            print(f"dho_prompt stands in, during {host.__name__}.{method}, for {reasons}")
         yield
     finally:
         for namespace, name, theirs in done:
@@ -183,7 +184,7 @@ def _namespaces(host: type, method: str) -> List[dict]:
 
 @contextmanager
 def gpu_needed(host: type) -> Iterator[None]:
-    """Say so when the host's own code calls for a GPU and there is none."""
+    """Say so when the host's own code calls for a GPU, or for float16 that only a GPU has here, and there is none."""
     try:
         yield
     except (AssertionError, RuntimeError) as error:
@@ -191,5 +192,10 @@ def gpu_needed(host: type) -> Iterator[None]:
             raise ValueError(
                 f"{host.__name__} moves tensors to a GPU in its own code, which DHO leaves as it is, and PyTorch finds "
                 f"no GPU here ({str(error).splitlines()[0]}); run it on a machine with one"
+            ) from error
+        if "implemented for 'Half'" in str(error):
+            raise ValueError(
+                f"{host.__name__} computes in float16 here, which torch {torch.__version__} cannot do on the CPU "
+                f"({str(error).splitlines()[0]}); use a GPU, a newer torch, or fp32 where the host has it"
             ) from error
         raise
