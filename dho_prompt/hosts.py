@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import traceback
 from contextlib import contextmanager
 from functools import partial, reduce
+from pickle import UnpicklingError
 from typing import Any, Dict, Iterator, List, Sequence, Tuple
 
+import numpy
 import torch
 from torch import Tensor, nn
 
 from dho_prompt.clip.loading import LoadedCLIP, load_clip
 from dho_prompt.engine import build_lr_scheduler, load_checkpoint, load_pretrained_weights
+from dho_prompt.engine.choose import WORKS_WITH
 
 
 class Adapter:
@@ -180,6 +184,30 @@ def _namespaces(host: type, method: str) -> List[dict]:
     functions = [vars(cls)[method] for cls in host.__mro__ if method in vars(cls)]
     spaces = [getattr(function, "__globals__", {}) for function in functions]
     return list({id(space): space for space in spaces if space.get("__name__", "").split(".")[0] != "dassl"}.values())
+
+
+@contextmanager
+def dassl_may_break(host: type) -> Iterator[None]:
+    """Say which versions work when Dassl's own code meets a library that has changed under it.
+
+    Raises:
+        RuntimeError: an error of the kind that a changed library causes, and the innermost code of the host, of Dassl
+            and of ours that it came through is Dassl's.
+    """
+    try:
+        yield
+    except (TypeError, AttributeError, ImportError, NameError, UnpicklingError) as error:
+        packages = (host.__module__, "dassl", "dho_prompt")
+        frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+        names = [(frame.f_globals.get("__name__", ""), frame.f_code.co_name) for frame in frames]
+        name, function = [name for name in names if f"{name[0]}.".startswith(tuple(f"{p}." for p in packages))][-1]
+        if not name.startswith("dassl."):
+            raise
+        raise RuntimeError(
+            f"Dassl breaks in {name}.{function} under {host.__name__} ({type(error).__name__}: {error}), with torch "
+            f"{torch.__version__} and numpy {numpy.__version__}. {WORKS_WITH}; what is known to break is stood in for, "
+            "and this is not"
+        ) from error
 
 
 @contextmanager

@@ -149,8 +149,8 @@ class Host:
         """The flags that evaluate a run."""
         return "--eval-only", "--model-dir", str(self.folder / output), "--load-epoch", str(epoch)
 
-    def weights(self, output, model=None):
-        path = self.folder / output / (model or self.model) / f"model.pth.tar-{EPOCHS}"
+    def weights(self, output, model=None, epoch=EPOCHS):
+        path = self.folder / output / (model or self.model) / f"model.pth.tar-{epoch}"
         return load_checkpoint(str(path), weights=True)["state_dict"]
 
 

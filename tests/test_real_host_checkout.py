@@ -1,13 +1,20 @@
 """Our own trainer in a checkout of CoOp, and the checkout's own data sets and checkpoints (:mod:`real_hosts`)."""
 
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+import torch
 from host_data import write_data_set, write_imagenet_family
-from real_hosts import check_killed_and_resumed_and_evaluated
+from real_hosts import EPOCHS, check_killed_and_resumed_and_evaluated
+
+from dho_prompt.engine import load_checkpoint
+from dho_prompt.engine.embedded.checkpoint import UnreadableCheckpoint
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 coop_only = pytest.mark.parametrize("name", ["CoOp"])
@@ -84,3 +91,36 @@ def test_imagenets_relatives(name, whose, host, own, tmp_path):
         more = {**opts, "DATASET.NAME": f"ImageNet{dataset}"}
         printed = host.run("CoOpDHO", f"on_{dataset}", *host.saved("run", 1), opts=more)
         assert re.search(r"\* total: ([\d,]+)", printed).group(1) == total
+
+
+@coop_only
+def test_checkpoints_of_an_older_torch(name, host):
+    """Files that the host alone wrote after a warm-up, where Dassl still pickles its live schedule into them.
+
+    DHO_PROMPT_OLD_PYTHON names an interpreter with torch below 2.6.
+    """
+    if not os.environ.get("DHO_PROMPT_OLD_PYTHON"):
+        pytest.skip("DHO_PROMPT_OLD_PYTHON is not set")
+    command = host.command("CoOp", "old")
+    command[0] = os.environ["DHO_PROMPT_OLD_PYTHON"]
+    old = subprocess.run(command, env=host.environment(), cwd=host.folder, capture_output=True, text=True)
+    assert old.returncode == 0, old.stderr[-3000:]
+    accuracy = re.search(r"\* accuracy: [\d.]+%", old.stdout).group()
+    path = host.folder / "old" / "prompt_learner" / f"model.pth.tar-{EPOCHS}"
+    with pytest.raises(UnreadableCheckpoint, match="other than tensors"):
+        load_checkpoint(str(path))
+
+    ours = [sys.executable, "-m", "dho_prompt.train"]
+    evaluate = [*ours, *host.saved("old"), *host.command("CoOp", "evaluated")[3:]]
+    done = subprocess.run(evaluate, env=host.environment(), cwd=host.folder, capture_output=True, text=True)
+    assert accuracy in done.stdout, done.stdout[-2000:] + done.stderr[-2000:]
+    assert accuracy in host.run("CoOpDHO", "alone", *host.saved("old"), opts={"TRAINER.DHO.ALPHA": 1.0})
+    assert "kd_head" in host.run("CoOpDHO", "mixed", *host.saved("old"), fails=True)
+
+    start = {**EPOCH, "MODEL.INIT_WEIGHTS": path, "OPTIM.LR": 0.0}
+    host.run("CoOpDHO", "theirs", opts=start)
+    train = [*ours, *host.command("CoOpDHO", "ours", opts=start)[3:]]
+    subprocess.run(train, env=host.environment(), cwd=host.folder, capture_output=True, check=True)
+    context = host.weights("old")["ctx"]
+    for output in ("theirs", "ours"):
+        assert torch.equal(host.weights(output, epoch=1)["ctx"], context)

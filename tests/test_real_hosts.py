@@ -242,7 +242,7 @@ for position in ("end", "middle", "front"):
             with torch.no_grad():
                 text = theirs.text_encoder(theirs.prompt_learner(), theirs.tokenized_prompts)
                 text = text / text.norm(dim=-1, keepdim=True)
-                pairs = ((text, ours.text_features()), (theirs(images), ours(images)))
+                pairs = ((text, ours.text_features()), (theirs(images), ours(images).logits))
             largest = [max(old, (a - b).abs().max().item()) for old, (a, b) in zip(largest, pairs)]
             mine = ours.prompt_learner.state_dict()
             for key, value in theirs.prompt_learner.state_dict().items():
