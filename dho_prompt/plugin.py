@@ -7,8 +7,9 @@ The host's step runs unchanged; the KD loss joins its graph and is back-propagat
 
 from __future__ import annotations
 
+import os
 from contextlib import contextmanager
-from typing import Any, Callable, Dict, Iterator, Optional
+from typing import Any, Callable, Dict, Iterator, List, Optional
 
 import torch
 from PIL import Image
@@ -18,7 +19,7 @@ from dho_prompt.data.views import SHARED_TRANSFORMS, SharedCrop, View
 from dho_prompt.engine import ENGINE, TRAINER_REGISTRY, Resumable, load_strictly
 from dho_prompt.engine import TrainerX as OurTrainerX
 from dho_prompt.engine.rng import untouched_rng
-from dho_prompt.hosts import Adapter, adapter_for, gpu_needed, repaired
+from dho_prompt.hosts import Adapter, adapter_for, dassl_may_break, gpu_needed, repaired
 from dho_prompt.inference import blend
 from dho_prompt.injection import FeatureTap, add_loss, outputs_changed
 from dho_prompt.losses import kd_divergence
@@ -84,6 +85,14 @@ class HostSide(RecordedRun):
     host: type
     adapter: Adapter
     _host_models_only = False
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        with dassl_may_break(self.host):
+            super().__init__(*args, **kwargs)
+
+    def train(self, *args: Any) -> None:
+        with dassl_may_break(self.host):
+            super().train(*args)
 
     def check_cfg(self, cfg: Any) -> None:
         if "DHO" not in cfg.TRAINER:
@@ -165,8 +174,8 @@ class HostSide(RecordedRun):
             )
         return features
 
-    def extra_state(self) -> Dict[str, Any]:
-        return {**super().extra_state(), "host": {name: getattr(self, name) for name in self.adapter.state}}
+    def large_state(self) -> Dict[str, Any]:
+        return {**super().large_state(), "host": {name: getattr(self, name) for name in self.adapter.state}}
 
     def load_extra_state(self, state: Dict[str, Any]) -> None:
         super().load_extra_state(state)
@@ -176,21 +185,34 @@ class HostSide(RecordedRun):
     def load_model(self, directory: str, epoch: Optional[int] = None) -> None:
         """The host's own way for the host's models; the KD head strictly, and only for the classes it was trained on.
 
+        With TRAINER.DHO.ALPHA 1 the run may be one of the host alone, which has no KD head.
+
         Raises:
             FileNotFoundError: a model has no such file.
             ValueError: the KD head is of other classes or another size, or a host's file has nothing for its model.
         """
+        if directory and self.cfg.TRAINER.DHO.ALPHA == 1 and not os.path.isdir(os.path.join(directory, KD_HEAD)):
+            print(
+                f"{directory} has no {KD_HEAD}: with TRAINER.DHO.ALPHA 1 {self.host.__name__}'s prediction does alone"
+            )
+            with self.host_models_only():
+                self._load_model(directory, epoch)
+        else:
+            self._load_model(directory, epoch)
+
+    def _load_model(self, directory: str, epoch: Optional[int]) -> None:
         if not directory or not _has_own(self.host, "load_model"):
             super().load_model(directory, epoch)
             return
         checkpoints = self.checked_checkpoints(directory, epoch)
-        path, head = checkpoints.pop(KD_HEAD)
+        path, head = checkpoints.pop(KD_HEAD, (None, None))
         for name, (host_path, checkpoint) in checkpoints.items():
             _report_skipped(self._models[name], checkpoint["state_dict"], host_path)
         with repaired(self.host, "load_model"), self.host_models_only():
             self.host.load_model(self, directory, epoch)
-        print(f"Load {path} to {KD_HEAD} (epoch={head['epoch']})")
-        load_strictly(self._models[KD_HEAD], head, path)
+        if head is not None:
+            print(f"Load {path} to {KD_HEAD} (epoch={head['epoch']})")
+            load_strictly(self._models[KD_HEAD], head, path)
 
 
 class HostWithDHO(DHORun, HostSide, Resumable):
@@ -202,6 +224,15 @@ class HostWithDHO(DHORun, HostSide, Resumable):
             self.add_kd_head(self.adapter.student_clip(self))
 
     # Training
+
+    def _unlabelled_pool(self) -> List[Any]:
+        return [] if self.dho_loss.lam == 1 else super()._unlabelled_pool()
+
+    def before_train(self) -> None:
+        super().before_train()
+        if self.dho_loss.lam == 1:
+            print("TRAINER.DHO.LAMBDA is 1: the KD head is not trained, and no unlabelled image is read")
+            self.crop.hide("img_teacher")
 
     def forward_backward(self, batch: Dict[str, Any]) -> Dict[str, Any]:
         """The host's step with the KD loss in its backward pass; the log gains ``loss_kd_x`` and ``loss_kd_u``."""
