@@ -56,6 +56,14 @@ def extend_cfg(cfg: CfgNode) -> CfgNode:
     add("TRAINER.ZEROSHOT.ENSEMBLE", False)  # average the data set's templates instead of using its single one
     add("TRAINER.ZEROSHOT.TEMPLATES", ())  # other templates
 
+    add("TRAINER.VPT.N_CTX_VISION", 2)  # prompt tokens of a block
+    add("TRAINER.VPT.PROMPT_DEPTH_VISION", 1)  # blocks with prompts of their own (VPT-3, VPT-9 in Table 13)
+    add("TRAINER.VPT.CTX_INIT", "a photo of a")  # words before the class names of HEAD text
+    add("TRAINER.VPT.PREC", "fp16")
+    # linear or cosine, as of LINEAR_PROBE; text: CLIP's zero-shot classifier, which is not trained (MaPLe's VPT)
+    add("TRAINER.VPT.HEAD", "linear")
+    add("TRAINER.VPT.HEAD_INIT", "language")
+
     add("TRAINER.DHO.LAMBDA", 0.5)  # weight of the supervised side, lambda of Alg. 1 line 24 (Table 6)
     add("TRAINER.DHO.TEMPERATURE", 2.0)  # eta of Alg. 1 (Table 6)
     # Multiply the KL terms by eta^2 as the authors' code does; the paper does not print the factor

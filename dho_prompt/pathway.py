@@ -12,15 +12,15 @@ from tqdm import tqdm
 
 from dho_prompt.clip.loading import LoadedCLIP
 from dho_prompt.config import HEAD_STARTS, HEADS, check_choice
-from dho_prompt.data.labelled import everything
 from dho_prompt.data.pair import PairLoader, UnlabelledImages
 from dho_prompt.data.views import View
-from dho_prompt.engine import build_dataset, compute_accuracy, read_image
+from dho_prompt.engine import compute_accuracy, read_image
 from dho_prompt.engine.rng import untouched_rng
 from dho_prompt.files import read_json, write_json
 from dho_prompt.heads import clip_head
 from dho_prompt.inference import blend, search_mix
 from dho_prompt.losses import DHOLoss
+from dho_prompt.pool import every_training_image, labelled_batches, unlabelled_settings
 from dho_prompt.teachers import PromptTeacher, ZeroShotTeacher, load_prompts
 from dho_prompt.trainer import load_configured_clip, prompt_templates, weight_precision
 
@@ -58,18 +58,18 @@ class DHORun:
                 f"TRAINER.DHO.SEARCH needs a validation set, and {self.cfg.DATASET.NAME} has none; set it to False "
                 f"to use TRAINER.DHO.ALPHA {dho.ALPHA} and TRAINER.DHO.BETA {dho.BETA}"
             )
-        with untouched_rng():  # a data set may draw while it is built; the host draws what it would without us
-            self.pool = self._unlabelled_pool()
-        loader_u = self._unlabelled_loader() if self.pool else None
-        self.train_loader_x = PairLoader(self.train_loader_x, loader_u, self.cfg.TRAIN.COUNT_ITER)
+        self.pool = self._unlabelled_pool()
+        if self.pool:
+            self.train_loader_x = PairLoader(self.train_loader_x, self._unlabelled_loader(), self.cfg.TRAIN.COUNT_ITER)
+        else:
+            self.train_loader_x = labelled_batches(self.cfg, self.train_loader_x)
 
     def _unlabelled_pool(self) -> List[Any]:
         """Every training image of the data set's own class, or those that are not labelled (Alg. 1 line 7)."""
         which = self.cfg.TRAINER.DHO.UNLABELED
         if which == "none":
             return []
-        dataset = build_dataset(everything(self.cfg))  # the few-shot data sets of CoOp's family drop the other images
-        pool = dataset.train_u or dataset.train_x
+        pool = every_training_image(self.cfg)
         if which == "exclude_labeled":
             labelled = {item.impath for item in self.dm.dataset.train_x}
             pool = [item for item in pool if item.impath not in labelled]
@@ -81,14 +81,13 @@ class DHORun:
         return pool
 
     def _unlabelled_loader(self) -> DataLoader:
-        loader = self.cfg.DATALOADER
-        settings = loader.TRAIN_X if loader.TRAIN_U.SAME_AS_X else loader.TRAIN_U
+        batch_size = unlabelled_settings(self.cfg).BATCH_SIZE
         return DataLoader(
-            UnlabelledImages(self.pool, self.crop, read_image, loader.MAX_UNREADABLE),
-            batch_size=settings.BATCH_SIZE,
+            UnlabelledImages(self.pool, self.crop, read_image, self.cfg.DATALOADER.MAX_UNREADABLE),
+            batch_size=batch_size,
             shuffle=True,
-            num_workers=loader.NUM_WORKERS,
-            drop_last=len(self.pool) >= settings.BATCH_SIZE,
+            num_workers=self.cfg.DATALOADER.NUM_WORKERS,
+            drop_last=len(self.pool) >= batch_size,
             pin_memory=self.device.type == "cuda",
         )
 
@@ -184,6 +183,9 @@ class DHORun:
 
 class DHOPathway(DHORun):
     """Mix into a :class:`~dho_prompt.trainer.MethodTrainer`, before it (Alg. 1 and 2 of the paper)."""
+
+    def pair_batches(self) -> None:
+        """:meth:`build_data_loader` does it, which knows the unlabelled images."""
 
     def build_model(self) -> None:
         super().build_model()

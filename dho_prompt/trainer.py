@@ -23,6 +23,7 @@ from dho_prompt.engine import (
     load_strictly,
 )
 from dho_prompt.methods.base import Method
+from dho_prompt.pool import labelled_batches
 from dho_prompt.record import RecordedRun
 from dho_prompt.schedules import warmup_cosine
 
@@ -90,6 +91,11 @@ class MethodTrainer(RecordedRun, TrainerX):
         self.lab2cname = self.dm.lab2cname
         self.know_data()
         self._check_batch_size(cfg.DATALOADER.TRAIN_X.BATCH_SIZE, len(self.dm.dataset.train_x))
+        self.pair_batches()
+
+    def pair_batches(self) -> None:
+        """Make an epoch as long as TRAIN.COUNT_ITER says, though there are labelled batches alone."""
+        self.train_loader_x = labelled_batches(self.cfg, self.train_loader_x)
 
     def _check_batch_size(self, batch_size: int, images: int) -> None:
         if batch_size <= images:
