@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .blocks import finish_block, in_projection
 from .layout import Group, RowLayout
 from .tower import TextTower
 
@@ -52,25 +53,21 @@ def _with_context(x: Tensor, layout: RowLayout, vectors: Tensor) -> Tensor:
 def _block(block: nn.Module, x: Tensor, layout: RowLayout, masks: list[Tensor]) -> Tensor:
     """One residual attention block on all rows (rows, width)."""
     attn = block.attn
-    qkv = F.linear(block.ln_1(x), attn.in_proj_weight, attn.in_proj_bias)
+    qkv = in_projection(attn, block.ln_1(x))
     q, shared_k, shared_v = _split_heads(qkv, Group(0, 1, layout.shared), attn.num_heads, 3)
     attended = [_merge_heads(F.scaled_dot_product_attention(q, shared_k, shared_v, is_causal=True))]
     for group, mask in zip(layout.groups, masks):
         q, k, v = _split_heads(qkv, group, attn.num_heads, 3)
         attended.append(_merge_heads(_attend(q, k, v, shared_k[:, 0], shared_v[:, 0], mask)))
-    return _finish_block(block, x, torch.cat(attended))
+    return finish_block(block, x, torch.cat(attended))
 
 
 def _last_block(block: nn.Module, x: Tensor, layout: RowLayout) -> Tensor:
     """The last block on the end tokens alone: (rows, width) -> (prompts, width), in the order of the groups."""
     attn = block.attn
-    width = x.shape[1]
-    bias = attn.in_proj_bias
     h = block.ln_1(x)
-    kv = F.linear(h, attn.in_proj_weight[width:], None if bias is None else bias[width:])
-    end_q = F.linear(
-        h.index_select(0, layout.end_rows), attn.in_proj_weight[:width], None if bias is None else bias[:width]
-    )
+    kv = in_projection(attn, h, first=1)
+    end_q = in_projection(attn, h.index_select(0, layout.end_rows), last=1)
     shared_k, shared_v = _split_heads(kv, Group(0, 1, layout.shared), attn.num_heads, 2)
     attended, first = [], 0
     for group in layout.groups:
@@ -79,21 +76,7 @@ def _last_block(block: nn.Module, x: Tensor, layout: RowLayout) -> Tensor:
         no_mask = q.new_zeros(1, dtype=torch.float32)  # an end token sees the whole prompt
         attended.append(_merge_heads(_attend(q, k, v, shared_k[:, 0], shared_v[:, 0], no_mask)))
         first += group.count
-    return _finish_block(block, x.index_select(0, layout.end_rows), torch.cat(attended))
-
-
-def _finish_block(block: nn.Module, x: Tensor, attended: Tensor) -> Tensor:
-    """Output projection, residual sums and MLP; layer scales where the tower has them."""
-    x = x + block.ls_1(block.attn.out_proj(attended))
-    hidden = _activation(block.mlp.gelu, block.mlp.c_fc(block.ln_2(x)))
-    return x + block.ls_2(block.mlp.c_proj(hidden))
-
-
-def _activation(layer: nn.Module, x: Tensor) -> Tensor:
-    """The MLP's activation; QuickGELU, x * sigmoid(1.702 x), in a form that keeps one tensor for backward, not two."""
-    if type(layer).__name__ == "QuickGELU":
-        return F.silu(1.702 * x) / 1.702
-    return layer(x)
+    return finish_block(block, x.index_select(0, layout.end_rows), torch.cat(attended))
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor, shared_k: Tensor, shared_v: Tensor, mask: Tensor) -> Tensor:

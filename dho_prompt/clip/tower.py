@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .blocks import is_plain_block
 from .prompts import padded_ids
 
 
@@ -79,21 +80,9 @@ def why_not_causal(clip_model: nn.Module, eot_token_id: int) -> str:
     end = getattr(tower, "text_eos_id", getattr(tower, "eos_id", None))
     if pool != "argmax" and not (pool == "eos" and end == eot_token_id):
         return f"its text tower does not pool the end token (pool type {pool!r})"
-    if not all(_is_plain_block(block) for block in tower.transformer.resblocks):
+    if not all(is_plain_block(block) for block in tower.transformer.resblocks):
         return "its text tower has non-standard transformer blocks"
     return ""
-
-
-def _is_plain_block(block: nn.Module) -> bool:
-    attn = getattr(block, "attn", None)
-    return (
-        isinstance(attn, nn.MultiheadAttention)
-        and attn.in_proj_weight is not None
-        and attn.bias_k is None
-        and attn.dropout == 0
-        and {name for name, _ in block.named_children()} == {"ln_1", "attn", "ls_1", "ln_2", "mlp", "ls_2"}
-        and [name for name, _ in block.mlp.named_children()] == ["c_fc", "gelu", "c_proj"]
-    )
 
 
 def full_text_features(
