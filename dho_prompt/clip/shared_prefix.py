@@ -3,8 +3,8 @@
 In a causal tower no token sees what follows it. Hence (1) nothing behind the end token matters; (2) the beginning that
 all prompts share has the same hidden states in each of them: it is computed once, and every prompt's own tokens attend
 to its keys and values; (3) the last block is needed for the end tokens only. The result equals the full computation
-over all positions up to rounding. Deep prompts keep all three: what replaces the context's hidden states is the same for
-every prompt.
+over all positions up to rounding. Deep prompts change none of this: what replaces the context's hidden states is the
+same for every prompt.
 """
 
 from __future__ import annotations
