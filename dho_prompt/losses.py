@@ -114,31 +114,29 @@ def self_regularisation(
     logits: Tensor,
     text_features: Tensor,
     image_features: Tensor,
+    frozen_logits: Tensor,
     frozen_text_features: Tensor,
     frozen_image_features: Tensor,
-    logit_scale: float,
     text_weight: float = 25.0,
     image_weight: float = 10.0,
 ) -> SelfRegularisation:
-    """What holds a prompted CLIP to the frozen one (Khattak et al., PromptSRC, ICCV 2023, Eq. 3-5).
+    """What holds a prompted CLIP to the frozen one (Khattak et al., PromptSRC, ICCV 2023, and its code).
 
     The mean absolute difference of the text features, that of the image features, and the divergence KL(frozen ||
     prompted) of the predictions. As in the authors' code the latter is divided by batch times classes, not by the
     batch.
 
     Args:
-        logits: (batch, classes), prompted.
+        logits, frozen_logits: (batch, classes). No gradient flows into what is frozen.
         text_features, frozen_text_features: (classes, d), any length; they are compared at length 1.
-        image_features, frozen_image_features: (batch, d), likewise. No gradient flows into what is frozen.
-        logit_scale: exp of CLIP's learned scale, for the frozen prediction.
+        image_features, frozen_image_features: (batch, d), likewise.
         text_weight, image_weight: factors of the first two terms; that of the third is 1.
     """
     prompted = [_unit(features) for features in (text_features, image_features)]
     frozen = [_unit(features.detach()) for features in (frozen_text_features, frozen_image_features)]
-    frozen_logits = logit_scale * frozen[1] @ frozen[0].t()
     divergence = F.kl_div(
         F.log_softmax(_at_least_float32(logits), dim=1),
-        F.log_softmax(frozen_logits, dim=1),
+        F.log_softmax(_at_least_float32(frozen_logits.detach()), dim=1),
         reduction="sum",
         log_target=True,
     )

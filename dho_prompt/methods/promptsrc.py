@@ -100,13 +100,14 @@ class PromptSRCMethod(TextPromptMethod):
         logits = cosine_logits(features[:labelled], text_features, self.clip.logit_scale)
         if not torch.is_grad_enabled():
             return MethodOutput(features, logits, {})
+        frozen_text, frozen_image = self.frozen_text_features(), super().encode_image(images[:labelled])
         terms = self_regularisation(
             logits,
             text_features,
             features[:labelled],
-            self.frozen_text_features(),
-            super().encode_image(images[:labelled]),
-            self.clip.logit_scale,
+            cosine_logits(frozen_image, frozen_text, self.clip.logit_scale),
+            frozen_text,
+            frozen_image,
             self.text_weight,
             self.image_weight,
         )
