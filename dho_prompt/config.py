@@ -7,6 +7,10 @@ from typing import Any, Dict, Iterator, List, Sequence
 
 from yacs.config import CfgNode
 
+# Keys that take fractions though their defaults are whole, as in the hosts, whose yacs refuses 15 where it knows 15.0
+FRACTIONAL = tuple(
+    f"TRAINER.PROMPTSRC.{name}" for name in ("TEXT_LOSS_WEIGHT", "IMAGE_LOSS_WEIGHT", "GPA_MEAN", "GPA_STD")
+)
 PRECISIONS = ("fp32", "fp16", "amp", "bf16")
 HEADS = ("linear", "cosine")
 HEAD_STARTS = ("language", "kaiming")
@@ -63,6 +67,19 @@ def extend_cfg(cfg: CfgNode) -> CfgNode:
     # linear or cosine, as of LINEAR_PROBE; text: CLIP's zero-shot classifier, which is not trained (MaPLe's VPT)
     add("TRAINER.VPT.HEAD", "linear")
     add("TRAINER.VPT.HEAD_INIT", "language")
+
+    # PromptSRC's names and defaults (Khattak et al., ICCV 2023, and their code)
+    add("TRAINER.PROMPTSRC.N_CTX_VISION", 4)  # prompt tokens per block of the image tower
+    add("TRAINER.PROMPTSRC.N_CTX_TEXT", 4)  # context tokens per block of the text tower
+    add("TRAINER.PROMPTSRC.CTX_INIT", "a photo of a")  # words to start from; without effect if N_CTX_TEXT is over 4
+    add("TRAINER.PROMPTSRC.PREC", "fp16")  # fp32, fp16, bf16 (weights) or amp (autocast)
+    add("TRAINER.PROMPTSRC.PROMPT_DEPTH_VISION", 9)  # blocks with prompts of their own; 0: none in the image tower
+    add("TRAINER.PROMPTSRC.PROMPT_DEPTH_TEXT", 9)  # at least 1
+    add("TRAINER.PROMPTSRC.TEXT_LOSS_WEIGHT", 25)  # of the L1 distance to the frozen text features
+    add("TRAINER.PROMPTSRC.IMAGE_LOSS_WEIGHT", 10)  # of the L1 distance to the frozen image features
+    add("TRAINER.PROMPTSRC.GPA_MEAN", 15)  # Gaussian prompt averaging: the epoch that weighs most, from 1
+    add("TRAINER.PROMPTSRC.GPA_STD", 1)  # in epochs
+    add("TRAINER.PROMPTSRC.TEMPLATES", ())  # of the frozen text features; () takes PromptSRC's 60
 
     add("TRAINER.DHO.LAMBDA", 0.5)  # weight of the supervised side, lambda of Alg. 1 line 24 (Table 6)
     add("TRAINER.DHO.TEMPERATURE", 2.0)  # eta of Alg. 1 (Table 6)
@@ -161,7 +178,8 @@ def _set(cfg: CfgNode, key: str, value: Any, where: str) -> None:
         value = str(value)
     elif isinstance(default, (tuple, list)) and isinstance(value, (tuple, list)):
         value = type(default)(value)
-    if default is not None and type(value) is not type(default):
+    fits = type(value) is type(default) or (key in FRACTIONAL and is_number)
+    if default is not None and not fits:
         raise ValueError(
             f"{key} in {where} is {value!r} ({type(value).__name__}); it takes a {type(default).__name__} "
             f"such as {default!r}"

@@ -102,5 +102,54 @@ class DHOLoss(nn.Module):
         return kd_divergence(student_logits, teacher_logits, self.temperature, self.scale_by_temperature)
 
 
+class SelfRegularisation(NamedTuple):
+    """PromptSRC's three terms, weighted scalars; see :func:`self_regularisation`."""
+
+    text: Tensor
+    image: Tensor
+    logits: Tensor
+
+
+def self_regularisation(
+    logits: Tensor,
+    text_features: Tensor,
+    image_features: Tensor,
+    frozen_logits: Tensor,
+    frozen_text_features: Tensor,
+    frozen_image_features: Tensor,
+    text_weight: float = 25.0,
+    image_weight: float = 10.0,
+) -> SelfRegularisation:
+    """What holds a prompted CLIP to the frozen one (Khattak et al., PromptSRC, ICCV 2023, and its code).
+
+    The mean absolute difference of the text features, that of the image features, and the divergence KL(frozen ||
+    prompted) of the predictions. As in the authors' code the latter is divided by batch times classes, not by the
+    batch.
+
+    Args:
+        logits, frozen_logits: (batch, classes). No gradient flows into what is frozen.
+        text_features, frozen_text_features: (classes, d), any length; they are compared at length 1.
+        image_features, frozen_image_features: (batch, d), likewise.
+        text_weight, image_weight: factors of the first two terms; that of the third is 1.
+    """
+    prompted = [_unit(features) for features in (text_features, image_features)]
+    frozen = [_unit(features.detach()) for features in (frozen_text_features, frozen_image_features)]
+    divergence = F.kl_div(
+        F.log_softmax(_at_least_float32(logits), dim=1),
+        F.log_softmax(_at_least_float32(frozen_logits.detach()), dim=1),
+        reduction="sum",
+        log_target=True,
+    )
+    return SelfRegularisation(
+        text_weight * F.l1_loss(prompted[0], frozen[0]),
+        image_weight * F.l1_loss(prompted[1], frozen[1]),
+        divergence / logits.numel(),
+    )
+
+
+def _unit(features: Tensor) -> Tensor:
+    return F.normalize(_at_least_float32(features), dim=-1)
+
+
 def _at_least_float32(logits: Tensor) -> Tensor:
     return logits if logits.dtype == torch.float64 else logits.float()

@@ -26,7 +26,7 @@ from dho_prompt.evaluation.runs import RESULTS, run_state
 
 ENVIRONMENT = "DHO_PROMPT_DEBUG"
 # file in trainers/: the plain trainer in it; <file>_dho.py has the one with DHO
-METHODS = {"coop": "CoOp", "linear_probe": "LinearProbe", "vpt": "VPT"}
+METHODS = {"coop": "CoOp", "linear_probe": "LinearProbe", "promptsrc": "PromptSRC", "vpt": "VPT"}
 
 
 def parser() -> argparse.ArgumentParser:

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from dho_prompt.losses import DHOLoss, kd_divergence
+from dho_prompt.losses import DHOLoss, kd_divergence, self_regularisation
 
 
 def restated_kl(student, teacher, eta):
@@ -94,3 +94,45 @@ def test_bad_arguments_are_named():
         DHOLoss(temperature=0)
     with pytest.raises(ValueError, match="same classes"):
         kd_divergence(torch.zeros(2, 3), torch.zeros(2, 4))
+
+
+@pytest.mark.parametrize("unit", [True, False])
+def test_self_regularisation_matches_its_formula(unit):
+    """Each element by itself in float64; features of any length are compared at length 1."""
+    generator = torch.Generator().manual_seed(4)
+    make = lambda *shape: torch.randn(*shape, generator=generator, dtype=torch.float64)  # noqa: E731
+    logits, text, image = (make(*shape).requires_grad_() for shape in ((6, 5), (5, 8), (6, 8)))
+    frozen_logits, frozen_text, frozen_image = make(6, 5), make(5, 8), make(6, 8)
+    if unit:
+        frozen_text, frozen_image = (x / x.norm(dim=1, keepdim=True) for x in (frozen_text, frozen_image))
+    terms = self_regularisation(logits, text, image, frozen_logits, frozen_text, frozen_image, 25, 10)
+
+    def distance(rows, frozen_rows):
+        return (
+            sum(
+                (value / row.norm() - other / frozen.norm()).abs()
+                for row, frozen in zip(rows, frozen_rows)
+                for value, other in zip(row, frozen)
+            )
+            / rows.numel()
+        )
+
+    divergence = 0
+    for row, frozen in zip(logits, frozen_logits):
+        p, q = frozen.exp() / frozen.exp().sum(), row.exp() / row.exp().sum()
+        divergence = divergence + sum(pc * (pc.log() - qc.log()) for pc, qc in zip(p, q))
+    wanted = (25 * distance(text, frozen_text), 10 * distance(image, frozen_image), divergence / 30)
+    for actual, expected in zip(terms, wanted):
+        torch.testing.assert_close(actual, expected, rtol=1e-10, atol=1e-12)
+    gradients = zip(*(torch.autograd.grad(sum(losses), (logits, text, image)) for losses in (terms, wanted)))
+    for actual, expected in gradients:
+        torch.testing.assert_close(actual, expected, rtol=1e-9, atol=1e-12)
+
+
+def test_self_regularisation_vanishes_without_a_change_and_moves_nothing_frozen():
+    logits, text, image = (torch.randn(*shape, requires_grad=True) for shape in ((6, 5), (5, 8), (6, 8)))
+    terms = self_regularisation(logits, text, image, logits, text, image)
+    assert all(abs(term.item()) < 1e-6 for term in terms)
+    frozen = [torch.randn_like(x).requires_grad_() for x in (logits, text, image)]
+    sum(self_regularisation(logits.half(), text.half(), image.half(), *frozen)).backward()
+    assert all(x.grad is None for x in frozen) and all(x.grad is not None for x in (logits, text, image))

@@ -26,7 +26,8 @@ class PromptTokens:
         position: where the class name stands: after ("end"), before ("front") or in the midst ("middle", after the
             first ``n_ctx // 2`` vectors) of the context.
         prefix: the words that the context was made from (CoOp's CTX_INIT); their number must be ``n_ctx``. A word
-            that makes several tokens shifts the rest of the words behind the context, as it does in CoOp.
+            that makes several tokens shifts the rest of the words behind the context, as it does in CoOp. With the
+            name at the end there may be more words: those behind the context stay words, as in PromptSRC.
 
     Raises:
         ValueError: no classes, an unknown position, a prompt longer than the tower's context, or a tokenizer that
@@ -52,8 +53,9 @@ class PromptTokens:
         if n_ctx < 1:
             raise ValueError(f"N_CTX must be at least 1, {n_ctx} was given")
         prefix = prefix.replace("_", " ")
-        if prefix and len(prefix.split()) != n_ctx:
-            raise ValueError(f"the initial context {prefix!r} has {len(prefix.split())} words, but N_CTX is {n_ctx}")
+        given = len(prefix.split())
+        if prefix and (given < n_ctx or (given > n_ctx and position != "end")):
+            raise ValueError(f"the initial context {prefix!r} has {given} words, but N_CTX is {n_ctx}")
         check_tokenizer(tokenizer)
 
         self.classnames = list(classnames)

@@ -3,10 +3,13 @@
 In a causal tower no token sees what follows it. Hence (1) nothing behind the end token matters; (2) the beginning that
 all prompts share has the same hidden states in each of them: it is computed once, and every prompt's own tokens attend
 to its keys and values; (3) the last block is needed for the end tokens only. The result equals the full computation
-over all positions up to rounding.
+over all positions up to rounding. Deep prompts change none of this: what replaces the context's hidden states is the
+same for every prompt.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -17,26 +20,34 @@ from .layout import Group, RowLayout
 from .tower import TextTower
 
 
-def encode_rows(tower: TextTower, layout: RowLayout, ctx: Tensor | None = None) -> Tensor:
+def encode_rows(tower: TextTower, layout: RowLayout, ctx: Tensor | None = None, deep: Sequence[Tensor] = ()) -> Tensor:
     """Text features of the prompts of a layout.
 
     Args:
         tower: a causal text tower.
         layout: which tokens to compute, on the tower's device.
         ctx: (vectors, width) the context vectors that ``layout.context_index`` points into, if there are any.
+        deep: per block from the second on, as many as there are, (vectors, width): what the context's hidden states
+            are replaced by before that block.
 
     Returns:
         (prompts, embed_dim) un-normalised text features, in the order of the prompts.
     """
     x = tower.token_embedding(layout.token_ids).to(tower.dtype)
     if ctx is not None:
-        x = x.index_copy(0, layout.context_rows, ctx.to(x.dtype).index_select(0, layout.context_index))
+        x = _with_context(x, layout, ctx)
     x = x + tower.positional_embedding[layout.positions].to(x.dtype)
     masks = [_causal_mask(layout.shared, group.length, x.device) for group in layout.groups]
-    for block in tower.blocks[:-1]:
-        x = _block(block, x, layout, masks)
-    x = _last_block(tower.blocks[-1], x, layout)
+    for index, block in enumerate(tower.blocks):
+        if 0 < index <= len(deep):
+            x = _with_context(x, layout, deep[index - 1])
+        last = index == len(tower.blocks) - 1
+        x = _last_block(block, x, layout) if last else _block(block, x, layout, masks)
     return tower.project(tower.ln_final(x)).index_select(0, layout.restore)
+
+
+def _with_context(x: Tensor, layout: RowLayout, vectors: Tensor) -> Tensor:
+    return x.index_copy(0, layout.context_rows, vectors.to(x.dtype).index_select(0, layout.context_index))
 
 
 def _block(block: nn.Module, x: Tensor, layout: RowLayout, masks: list[Tensor]) -> Tensor:

@@ -1,10 +1,13 @@
 """Text templates per data set, for zero-shot class features.
 
 Sources: the hand-written template of each data set that CoOp and Tip-Adapter use; for the ImageNet family the seven
-templates that Tip-Adapter selected from CLIP's eighty.
+templates that Tip-Adapter selected from CLIP's eighty. PromptSRC's frozen text features take the first sixty of CLIP's
+eighty, whatever the data set.
 """
 
 from __future__ import annotations
+
+from open_clip import OPENAI_IMAGENET_TEMPLATES
 
 DEFAULT = ["a photo of a {}."]
 
@@ -17,6 +20,8 @@ IMAGENET = [
     "art of the {}.",
     "a photo of the small {}.",
 ]
+
+PROMPTSRC = [template("{}") for template in OPENAI_IMAGENET_TEMPLATES[:60]]
 
 DIGITS = [
     "a photo of the digit {}.",

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from .layout import RowLayout
 from .prompts import PromptTokens, check_tokenizer, token_row
 from .shared_prefix import encode_rows
-from .tower import TextTower, full_text_features, text_module, why_not_causal
+from .tower import TextTower, full_text_features, text_blocks, text_module, why_not_causal
 
 
 class PromptedTextEncoder(nn.Module):
@@ -54,14 +54,24 @@ class PromptedTextEncoder(nn.Module):
         """Length of a context vector."""
         return text_module(self._frozen[0]).positional_embedding.shape[1]
 
-    def forward(self, ctx: Tensor) -> Tensor:
+    @property
+    def layers(self) -> int:
+        """Number of the tower's blocks."""
+        return len(text_blocks(self._frozen[0]))
+
+    def forward(self, ctx: Tensor, deep: Sequence[Tensor] = ()) -> Tensor:
         """Text features of all classes.
 
         Args:
             ctx: (n_ctx, width) for a context that all classes share, (classes, n_ctx, width) for one per class.
+            deep: (n_ctx, width) each: deep prompts (IVLP, PromptSRC). Before the second block, the third and so on,
+                as many as are given, they replace the hidden states of the context, which all classes share.
 
         Returns:
-            (classes, embed_dim) un-normalised text features; their gradient goes to ``ctx`` alone.
+            (classes, embed_dim) un-normalised text features; their gradient goes to ``ctx`` and ``deep`` alone.
+
+        Raises:
+            ValueError: a shape does not fit, or there are more deep prompts than blocks behind the first.
         """
         classes, n_ctx = len(self.prompts.slots), self.prompts.n_ctx
         if tuple(ctx.shape) not in {(n_ctx, self.width), (classes, n_ctx, self.width)}:
@@ -69,10 +79,21 @@ class PromptedTextEncoder(nn.Module):
                 f"the context has shape {tuple(ctx.shape)}; this encoder takes ({n_ctx}, {self.width}) or, with one "
                 f"context per class, ({classes}, {n_ctx}, {self.width})"
             )
+        if len(deep):
+            self._check_deep(ctx, deep)
         clip_model, tokenizer, tower = self._frozen
         if tower is None:
-            return full_text_features(clip_model, tokenizer, self.prompts.slots, ctx)
-        return encode_rows(tower, self._layout(ctx.dim() == 3, tower.device), ctx.reshape(-1, self.width))
+            return full_text_features(clip_model, tokenizer, self.prompts.slots, ctx, deep)
+        return encode_rows(tower, self._layout(ctx.dim() == 3, tower.device), ctx.reshape(-1, self.width), deep)
+
+    def _check_deep(self, ctx: Tensor, deep: Sequence[Tensor]) -> None:
+        allowed = (self.prompts.n_ctx, self.width)
+        if ctx.dim() == 3 or any(tuple(vectors.shape) != allowed for vectors in deep):
+            raise ValueError(f"deep prompts and the context that they go with must each be of shape {allowed}")
+        if len(deep) >= self.layers:
+            raise ValueError(
+                f"deep prompts for {len(deep)} blocks behind the first are given, the text tower has {self.layers - 1}"
+            )
 
     def _layout(self, class_specific: bool, device: torch.device) -> RowLayout:
         if class_specific not in self._layouts:

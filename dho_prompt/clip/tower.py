@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -49,6 +49,21 @@ def text_module(clip_model: nn.Module) -> nn.Module:
     return getattr(clip_model, "text", clip_model)
 
 
+def text_blocks(clip_model: nn.Module) -> Sequence[nn.Module]:
+    """The transformer blocks of a text tower, which take (prompts, positions, width).
+
+    Raises:
+        ValueError: the tower is not open_clip's transformer.
+    """
+    transformer = getattr(text_module(clip_model), "transformer", None)
+    if not (hasattr(transformer, "resblocks") and getattr(transformer, "batch_first", False)):
+        raise ValueError(
+            f"deep text prompts need open_clip's own text transformer, this model has a {type(transformer).__name__}; "
+            "choose another model"
+        )
+    return transformer.resblocks
+
+
 def why_not_causal(clip_model: nn.Module, eot_token_id: int) -> str:
     """Why the causal shortcuts do not hold for this text tower; an empty string when they hold."""
     tower = text_module(clip_model)
@@ -71,7 +86,11 @@ def why_not_causal(clip_model: nn.Module, eot_token_id: int) -> str:
 
 
 def full_text_features(
-    clip_model: nn.Module, tokenizer: Any, slots: Sequence[Sequence[int]], ctx: Tensor | None = None
+    clip_model: nn.Module,
+    tokenizer: Any,
+    slots: Sequence[Sequence[int]],
+    ctx: Tensor | None = None,
+    deep: Sequence[Tensor] = (),
 ) -> Tensor:
     """Text features by the tower's own pass over all positions (77 for CLIP), whatever the tower is.
 
@@ -82,9 +101,13 @@ def full_text_features(
         tokenizer: see ``PromptTokens``.
         slots: the prompts, see ``PromptTokens``.
         ctx: (n_ctx, width) or (prompts, n_ctx, width) context vectors; None when the prompts have none.
+        deep: (n_ctx, width) each, see :meth:`~dho_prompt.clip.text.PromptedTextEncoder.forward`.
 
     Returns:
         (prompts, embed_dim) un-normalised text features.
+
+    Raises:
+        ValueError: deep prompts on a tower that is not open_clip's transformer.
     """
     embedding = _embedding(clip_model)
     device = embedding.weight.device
@@ -98,7 +121,10 @@ def full_text_features(
     vector = rows[prompt, position] - 1
     values = ctx[vector] if ctx.dim() == 2 else ctx[prompt, vector]
     spliced = spliced.index_put((prompt, position), values.to(spliced.dtype))
-    with _replaced_output(embedding, spliced):
+    with ExitStack() as hooks:
+        hooks.enter_context(_replaced_output(embedding, spliced))
+        for block, vectors in zip(text_blocks(clip_model)[1:] if len(deep) else (), deep):
+            hooks.enter_context(_replaced_rows(block, prompt, position, vectors[vector]))
         return _features(clip_model.encode_text(ids))
 
 
@@ -116,6 +142,20 @@ def _features(output: Any) -> Tensor:
 @contextmanager
 def _replaced_output(module: nn.Module, value: Tensor) -> Iterator[None]:
     handle = module.register_forward_hook(lambda *_: value)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+@contextmanager
+def _replaced_rows(block: nn.Module, prompt: Tensor, position: Tensor, values: Tensor) -> Iterator[None]:
+    """Let a block read ``values`` (rows, width) at the given places of its input (prompts, positions, width)."""
+
+    def replace(_: nn.Module, inputs: tuple) -> tuple:
+        return (inputs[0].index_put((prompt, position), values.to(inputs[0].dtype)), *inputs[1:])
+
+    handle = block.register_forward_pre_hook(replace)
     try:
         yield
     finally:

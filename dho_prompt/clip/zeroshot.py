@@ -13,7 +13,9 @@ from .text import encode_texts
 
 
 @torch.no_grad()
-def class_text_features(clip: Any, classnames: Sequence[str], templates: Sequence[str], batch: int = 250) -> Tensor:
+def class_text_features(
+    clip: Any, classnames: Sequence[str], templates: Sequence[str], batch: int = 250, normalize_each: bool = True
+) -> Tensor:
     """Mean text feature of each class over templates.
 
     Each template's feature is normalised, the mean over templates is normalised again (the DHO paper's teacher, and
@@ -24,6 +26,7 @@ def class_text_features(clip: Any, classnames: Sequence[str], templates: Sequenc
         classnames: one name per class; ``_`` counts as a space.
         templates: texts with one ``{}`` each.
         batch: classes computed at once.
+        normalize_each: False takes the mean over the features as they are, as PromptSRC does.
 
     Returns:
         (classes, embed_dim) float32, of length 1.
@@ -40,9 +43,7 @@ def class_text_features(clip: Any, classnames: Sequence[str], templates: Sequenc
     sums = []
     for start in range(0, len(names), batch):
         part = names[start : start + batch]
-        per_template = [
-            F.normalize(encode_texts(clip.model, clip.tokenizer, [t.replace("{}", n) for n in part]).float(), dim=1)
-            for t in templates
-        ]
-        sums.append(torch.stack(per_template).mean(0))
+        texts = [[template.replace("{}", name) for name in part] for template in templates]
+        per_template = torch.stack([encode_texts(clip.model, clip.tokenizer, text).float() for text in texts])
+        sums.append((F.normalize(per_template, dim=2) if normalize_each else per_template).mean(0))
     return F.normalize(torch.cat(sums), dim=1)

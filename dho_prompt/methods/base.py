@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 import torch
 from torch import Tensor, nn
@@ -57,6 +57,35 @@ class Method(nn.Module):
         """Features of all images (batch, 3, size, size), logits of the first ``labelled`` (default: all)."""
         features = self.encode_image(images)
         return MethodOutput(features, self.logits(features[:labelled]), {})
+
+
+class TextPromptMethod(Method):
+    """A method whose classes are the text features of learned prompts: ``exp(logit_scale) * cos(image, text_c)``.
+
+    It implements :meth:`encode_text`.
+    """
+
+    def __init__(self, clip: LoadedCLIP) -> None:
+        super().__init__(clip)
+        self._kept: Optional[Tuple[Any, Tensor]] = None  # (state of what is trained, its text features)
+
+    def encode_text(self) -> Tensor:
+        """(classes, d) un-normalised text features."""
+        raise NotImplementedError
+
+    def text_features(self) -> Tensor:
+        """(classes, d) of length 1, float32. Without gradient they are computed once per state of what is trained."""
+        if torch.is_grad_enabled():
+            return F.normalize(self.encode_text().float(), dim=-1)
+        trained = [weight for _, module in self.trainable() for weight in module.parameters()]
+        # every in-place update and every load counts _version up
+        state = [(id(weight), weight._version, weight.device) for weight in trained]
+        if self._kept is None or self._kept[0] != state:
+            self._kept = (state, F.normalize(self.encode_text().float(), dim=-1))
+        return self._kept[1]
+
+    def logits(self, features: Tensor) -> Tensor:
+        return cosine_logits(features, self.text_features(), self.clip.logit_scale)
 
 
 def cosine_logits(features: Tensor, text_features: Tensor, logit_scale: float) -> Tensor:

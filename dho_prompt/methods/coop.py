@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Sequence, Tuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from dho_prompt.clip.loading import LoadedCLIP
 from dho_prompt.clip.prompts import PromptTokens, padded_ids
 from dho_prompt.clip.text import PromptedTextEncoder, embed_context
 from dho_prompt.clip.tower import text_module
-from dho_prompt.methods.base import Method, cosine_logits
+from dho_prompt.methods.base import TextPromptMethod
 
 CONSTANT_KEYS = ("token_prefix", "token_suffix")
 
@@ -49,7 +48,7 @@ class PromptLearner(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *args)
 
 
-class CoOpMethod(Method):
+class CoOpMethod(TextPromptMethod):
     """CLIP with a learned context: ``exp(logit_scale) * cos(image, text(context, class))``.
 
     Args:
@@ -83,26 +82,12 @@ class CoOpMethod(Method):
             start = torch.empty(*shape, self.text_encoder.width).normal_(std=0.02)
         rows = PromptTokens(clip.tokenizer, classnames, n_ctx, "end", ctx_init).slots
         self.prompt_learner = PromptLearner(start, lambda: _constant_embeddings(clip, rows, n_ctx))
-        self._kept: Optional[Tuple[Any, Tensor]] = None  # (state of the context, its text features)
 
     def trainable(self) -> List[Tuple[str, nn.Module]]:
         return [("prompt_learner", self.prompt_learner)]
 
-    def text_features(self) -> Tensor:
-        """(classes, d) normalised, float32. Without gradient they are computed once per state of the context."""
-        ctx = self.prompt_learner.ctx
-        if torch.is_grad_enabled():
-            return self._encode_text()
-        state = (id(ctx), ctx._version, ctx.device)  # every in-place update and every load counts _version up
-        if self._kept is None or self._kept[0] != state:
-            self._kept = (state, self._encode_text())
-        return self._kept[1]
-
-    def _encode_text(self) -> Tensor:
-        return F.normalize(self.text_encoder(self.prompt_learner()).float(), dim=-1)
-
-    def logits(self, features: Tensor) -> Tensor:
-        return cosine_logits(features, self.text_features(), self.clip.logit_scale)
+    def encode_text(self) -> Tensor:
+        return self.text_encoder(self.prompt_learner())
 
 
 @torch.no_grad()
