@@ -14,7 +14,10 @@ from dho_prompt.clip.zeroshot import class_text_features
 from dho_prompt.engine import load_checkpoint, load_strictly
 from dho_prompt.methods.base import Method
 from dho_prompt.methods.coop import CoOpMethod
+from dho_prompt.methods.deep_prompts import CONTEXT, prompt_settings
+from dho_prompt.methods.promptsrc import PromptSRCMethod
 
+TEACHERS = "give a checkpoint of CoOp, PromptSRC or IVLP, e.g. prompt_learner/model.pth.tar-<epoch>"
 PROMPT_FOLDERS = ("prompt_learner", "VLPromptLearner")  # of CoOp's and PromptSRC's checkpoints
 
 
@@ -79,10 +82,10 @@ class PromptTeacher(nn.Module):
 
 
 def load_prompts(clip: LoadedCLIP, classnames: Sequence[str], path: str) -> Method:
-    """The method that a checkpoint of CoOp was trained by, on ``clip``, with its prompts.
+    """The method that a checkpoint of CoOp, PromptSRC or IVLP was trained by, on ``clip``, with its prompts.
 
-    Number and kind of the prompts are read off the checkpoint. CoOp's do not say where the class name stands; it is
-    taken to stand at the end.
+    Number and kind of the prompts are read off the checkpoint. What it does not say is taken to be the default: the
+    class name stands at the end (CoOp), and the words "a photo of a" were the start (PromptSRC).
 
     Args:
         clip: the CLIP that the prompts were trained on.
@@ -97,12 +100,32 @@ def load_prompts(clip: LoadedCLIP, classnames: Sequence[str], path: str) -> Meth
     path = _checkpoint_file(path)
     checkpoint = load_checkpoint(path, weights=True)
     weights: Dict[str, Tensor] = checkpoint.get("state_dict", {})
-    if "ctx" not in weights or any(key.startswith("meta_net") for key in weights):
+    if any("meta_net" in key or "compound_prompts" in key for key in weights):
+        raise ValueError(f"{path} is of CoCoOp or MaPLe, which cannot teach; {TEACHERS}")
+    if "ctx" in weights:
+        method: Method = _coop(clip, classnames, checkpoint, path)
+    elif CONTEXT in weights:
+        sizes = prompt_settings(weights)
+        method = PromptSRCMethod(
+            clip,
+            classnames,
+            n_ctx_text=sizes["N_CTX_TEXT"],
+            depth_text=sizes["PROMPT_DEPTH_TEXT"],
+            n_ctx_vision=sizes["N_CTX_VISION"],
+            depth_vision=sizes["PROMPT_DEPTH_VISION"],
+        )
+    else:
         raise ValueError(
             f"{path} holds no prompts that can teach: its entries are {', '.join(sorted(weights)[:5]) or 'none'}; "
-            "give a checkpoint of CoOp (prompt_learner/model.pth.tar-<epoch>)"
+            f"{TEACHERS}"
         )
-    ctx = weights["ctx"]
+    for _, module in method.trainable():
+        load_strictly(module, checkpoint, path)
+    return method
+
+
+def _coop(clip: LoadedCLIP, classnames: Sequence[str], checkpoint: Dict[str, Any], path: str) -> CoOpMethod:
+    ctx = checkpoint["state_dict"]["ctx"]
     if ctx.dim() == 3:
         saved = checkpoint.get("trainer", {}).get("extra", {}).get("classnames", list(classnames))
         if len(ctx) != len(classnames) or list(saved) != list(classnames):
@@ -110,9 +133,7 @@ def load_prompts(clip: LoadedCLIP, classnames: Sequence[str], path: str) -> Meth
                 f"{path} has prompts of its own for each of {len(ctx)} classes, which are not the {len(classnames)} of "
                 "this data set; only prompts that all classes share can teach other classes"
             )
-    method = CoOpMethod(clip, classnames, ctx.shape[-2], class_specific=ctx.dim() == 3)
-    load_strictly(method.prompt_learner, checkpoint, path)
-    return method
+    return CoOpMethod(clip, classnames, ctx.shape[-2], class_specific=ctx.dim() == 3)
 
 
 def _checkpoint_file(path: str) -> str:

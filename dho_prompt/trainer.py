@@ -6,7 +6,7 @@ import contextlib
 from typing import Any, ContextManager, Dict, List
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from dho_prompt.clip.loading import LoadedCLIP, load_clip
@@ -121,9 +121,9 @@ class MethodTrainer(RecordedRun, TrainerX):
             )
         self.model = self.build_method(clip, self.classnames).to(self.device).eval()
         for folder, module in self.model.trainable():
-            if cfg.MODEL.INIT_WEIGHTS:
-                self._start_from(module, cfg.MODEL.INIT_WEIGHTS)
             self.add_model(folder, module)
+        if cfg.MODEL.INIT_WEIGHTS:
+            self._start_from(cfg.MODEL.INIT_WEIGHTS)
         self.scaler = _grad_scaler(precision == "amp" and self.device.type == "cuda")
 
     def build_schedule(self, optimizer: Any, settings: Any) -> Any:
@@ -131,9 +131,15 @@ class MethodTrainer(RecordedRun, TrainerX):
             return super().build_schedule(optimizer, settings)
         return warmup_cosine(optimizer, settings.WARMUP_STEPS, settings.MAX_EPOCH * len(self.train_loader_x))
 
-    def _start_from(self, module: nn.Module, path: str) -> None:
-        load_strictly(module, load_checkpoint(path, weights=True), path)
-        print(f"Started from {path}")
+    def _start_from(self, path: str) -> None:
+        """A checkpoint starts the method's prompts, or its head if it has no prompts."""
+        if not self.get_model_names():
+            raise ValueError(
+                f"MODEL.INIT_WEIGHTS is {path}, but {self.cfg.TRAINER.NAME} trains nothing; leave it empty"
+            )
+        folder = self.get_model_names()[0]
+        load_strictly(self._models[folder], load_checkpoint(path, weights=True), path)
+        print(f"Started {folder} from {path}")
 
     def autocast(self) -> ContextManager:
         """Mixed precision for PREC amp (float16 on CUDA, bfloat16 elsewhere), else nothing."""

@@ -5,6 +5,7 @@ import torch
 
 from dho_prompt.clip.loading import load_clip
 from dho_prompt.methods.coop import CoOpMethod
+from dho_prompt.methods.promptsrc import PromptSRCMethod
 from dho_prompt.teachers import PromptTeacher, ZeroShotTeacher, load_prompts
 
 NAMES = ["tench", "goldfish", "great_white_shark"]
@@ -55,6 +56,20 @@ def test_trained_coop_prompts_teach(teacher_clip, tmp_path, class_specific):
             load_prompts(clip, NAMES[:2], str(folder / "model.pth.tar-7"))
     else:
         assert load_prompts(clip, NAMES[:2], str(folder / "model.pth.tar-7")).text_features().shape[0] == 2
+
+
+def test_trained_promptsrc_prompts_teach(teacher_clip, tmp_path):
+    clip = load_clip(teacher_clip)
+    trained = PromptSRCMethod(clip, NAMES, 4, 2, 3, 1)
+    path = tmp_path / "model.pth.tar-20"
+    published = {"logit_scale": torch.zeros(()), "image_encoder.conv1.weight": torch.zeros(2)}  # the whole model
+    torch.save({"state_dict": {**trained.prompts.state_dict(), **published}, "epoch": 20}, path)
+    teacher = PromptTeacher(load_prompts(clip, NAMES, str(path)))
+    images = torch.randn(4, 3, 40, 40)
+    with torch.no_grad():
+        wanted = trained(images).logits
+    torch.testing.assert_close(teacher(images), wanted, rtol=1e-5, atol=1e-5)
+    assert not torch.allclose(wanted, ZeroShotTeacher(clip, NAMES, TEMPLATES)(images), atol=1e-2)
 
 
 def test_files_that_cannot_teach_are_refused(teacher_clip, tmp_path):
