@@ -22,8 +22,10 @@ def extend_cfg(cfg: CfgNode) -> CfgNode:
     # A file with the weights of MODEL.BACKBONE.NAME, instead of the ones that the name would fetch
     add("MODEL.BACKBONE.WEIGHTS", "")
     add("DATASET.SUBSAMPLE_CLASSES", "all")  # all, base or new (Zhou et al., CoCoOp)
-    # Further test sets of the same classes, evaluated after training, e.g. ("DigitsV2", "DigitsSketch")
+    # Further test sets of the same classes or some of them, evaluated after training, e.g. ("DigitsV2", "DigitsSketch")
     add("TEST.SHIFTED_SETS", ())
+    # Score sets of fewer classes (ImageNet-A and -R: 200) among all classes of the model instead of their own
+    add("TEST.ALL_CLASSES", False)
     # Let a step take the whole labelled set where it is smaller than the batch, as Dassl does; False refuses
     add("DATALOADER.FIT_BATCH", True)
     # What the learning rate changes with: "epoch" (Dassl's schedules), or "iteration" (cosine behind WARMUP_STEPS
