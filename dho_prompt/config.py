@@ -33,8 +33,10 @@ def extend_cfg(cfg: CfgNode) -> CfgNode:
     # A text file that names the labelled images, one a line (SimCLR's lists); only one of the three ways at a time
     add("DATASET.LABELED_LIST", "")
     add("DATASET.FOLDER", "")  # for DATASET.NAME ImageFolder: the folder, absolute or below DATASET.ROOT
-    # Further test sets of the same classes, evaluated after training, e.g. ("DigitsV2", "DigitsSketch")
+    # Further test sets of the same classes or some of them, evaluated after training, e.g. ("DigitsV2", "DigitsSketch")
     add("TEST.SHIFTED_SETS", ())
+    # Score sets of fewer classes (ImageNet-A and -R: 200) among all classes of the model instead of their own
+    add("TEST.ALL_CLASSES", False)
     # Let a step take the whole labelled set where it is smaller than the batch, as Dassl does; False refuses
     add("DATALOADER.FIT_BATCH", True)
     # What the learning rate changes with: "epoch" (Dassl's schedules), or "iteration" (cosine behind WARMUP_STEPS
