@@ -33,8 +33,10 @@ def extend_cfg(cfg: CfgNode) -> CfgNode:
     # A text file that names the labelled images, one a line (SimCLR's lists); only one of the three ways at a time
     add("DATASET.LABELED_LIST", "")
     add("DATASET.FOLDER", "")  # for DATASET.NAME ImageFolder: the folder, absolute or below DATASET.ROOT
-    # Further test sets of the same classes, evaluated after training, e.g. ("DigitsV2", "DigitsSketch")
+    # Further test sets of the same classes or some of them, evaluated after training, e.g. ("DigitsV2", "DigitsSketch")
     add("TEST.SHIFTED_SETS", ())
+    # Score sets of fewer classes (ImageNet-A and -R: 200) among all classes of the model instead of their own
+    add("TEST.ALL_CLASSES", False)
     # Let a step take the whole labelled set where it is smaller than the batch, as Dassl does; False refuses
     add("DATALOADER.FIT_BATCH", True)
     # What the learning rate changes with: "epoch" (Dassl's schedules), or "iteration" (cosine behind WARMUP_STEPS
@@ -154,6 +156,12 @@ def merge_opts(cfg: CfgNode, opts: Sequence[str]) -> None:
         raise ValueError(f"overrides come in pairs KEY VALUE; got {len(opts)} words: {' '.join(opts)}")
     values = {key: CfgNode._decode_cfg_value(value) for key, value in zip(opts[0::2], opts[1::2])}
     _merge(cfg, values, where="the command line")
+
+
+def merge_plain(cfg: CfgNode, settings: Dict[str, Any], where: str) -> None:
+    """Merge what :func:`plain` gave, read from the file ``where``; the errors are those of :func:`merge_file`."""
+    node = CfgNode(settings)
+    _merge(cfg, {key: _leaf(node, key) for key in known_keys(node)}, where)
 
 
 def _merge(cfg: CfgNode, values: Dict[str, Any], where: str) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import traceback
 from contextlib import contextmanager
 from functools import partial, reduce
 from pickle import UnpicklingError
-from typing import Any, Dict, Iterator, List, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import numpy
 import torch
@@ -145,7 +146,6 @@ def _archive_of_host(host: type, name: str) -> str:
 
 REPAIRS = {
     "build_lr_scheduler": build_lr_scheduler,
-    "load_checkpoint": partial(load_checkpoint, weights=True),
     "load_pretrained_weights": load_pretrained_weights,
 }
 WHY = {
@@ -156,16 +156,21 @@ WHY = {
 
 
 @contextmanager
-def repaired(host: type, method: str) -> Iterator[None]:
+def repaired(host: type, method: str, read: Optional[Dict[str, Any]] = None) -> Iterator[None]:
     """While ``method`` of a host runs, the modules that define it see our schedules and checkpoint reader.
 
     Only names that stand for Dassl's own functions are replaced, in the globals of those modules, and put back
     afterwards; nothing of the host or of Dassl is edited.
+
+    Args:
+        host: the trainer class.
+        method: one of its methods.
+        read: checkpoints by absolute path that the reader gives as they are here, cut to the classes of a data set.
     """
     done: List[Tuple[dict, str, Any]] = []
     try:
         for namespace in _namespaces(host, method):
-            for name, ours in REPAIRS.items():
+            for name, ours in {**REPAIRS, "load_checkpoint": partial(_read_once, read or {})}.items():
                 theirs = namespace.get(name)
                 if (getattr(theirs, "__module__", None) or "").split(".")[0] == "dassl":
                     done.append((namespace, name, theirs))
@@ -177,6 +182,10 @@ def repaired(host: type, method: str) -> Iterator[None]:
     finally:
         for namespace, name, theirs in done:
             namespace[name] = theirs
+
+
+def _read_once(read: Dict[str, Any], fpath: str) -> Any:
+    return read[os.path.abspath(fpath)] if os.path.abspath(fpath) in read else load_checkpoint(fpath, weights=True)
 
 
 def _namespaces(host: type, method: str) -> List[dict]:

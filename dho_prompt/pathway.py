@@ -12,10 +12,12 @@ from tqdm import tqdm
 
 from dho_prompt.clip.loading import LoadedCLIP
 from dho_prompt.config import HEAD_STARTS, HEADS, check_choice
+from dho_prompt.data.classes import UnknownClasses
 from dho_prompt.data.pair import PairLoader, UnlabelledImages
 from dho_prompt.data.views import View
 from dho_prompt.engine import compute_accuracy, read_image
 from dho_prompt.engine.rng import untouched_rng
+from dho_prompt.evaluation.evaluated import Prediction
 from dho_prompt.files import read_json, write_json
 from dho_prompt.heads import clip_head
 from dho_prompt.inference import blend, search_mix
@@ -105,18 +107,34 @@ class DHORun:
         self.kd_head = head.to(self.device)
         self.add_model(KD_HEAD, self.kd_head, dho.HEAD_LR)
         self.teacher: Any = None
+        self.has_kd_head = True
         self.mix = {"alpha": dho.ALPHA, "beta": dho.BETA, "chosen": "fixed by the configuration"}
 
-    @property
-    def depends_on_classes(self) -> bool:
-        return True
+    def class_bound_models(self) -> List[str]:
+        return sorted({KD_HEAD, *super().class_bound_models()})
+
+    def fit_checkpoint(self, name: str, checkpoint: Dict[str, Any], path: str) -> Optional[Dict[str, Any]]:
+        """The KD head of other classes is left out where nothing of it is used, as the new half of base-to-new."""
+        try:
+            fitted = super().fit_checkpoint(name, checkpoint, path)
+        except UnknownClasses as error:
+            if name != KD_HEAD:
+                raise
+            if self.mix["alpha"] != 1 or self.depends_on_classes:
+                raise UnknownClasses(f"{error}. TRAINER.DHO.ALPHA 1.0 evaluates the method's own head alone") from error
+            print(f"alpha is 1: the KD head is not loaded, only the method's own head is evaluated ({error})")
+            fitted = None
+        if name == KD_HEAD:
+            self.has_kd_head = fitted is not None
+        return fitted
 
     def load_model(self, directory: str, epoch: Optional[int] = None) -> None:
-        super().load_model(directory, epoch)
+        """Load a run; alpha and beta are the configuration's or, with TRAINER.DHO.SEARCH, what the run searched."""
         stored = Path(directory or ".") / MIX
-        if directory and stored.exists():
+        if directory and self.cfg.TRAINER.DHO.SEARCH and stored.exists():
             self.mix = read_json(stored)
             print(f"alpha {self.mix['alpha']} and beta {self.mix['beta']} of {stored} ({self.mix['chosen']})")
+        super().load_model(directory, epoch)
 
     # Training
 
@@ -156,6 +174,16 @@ class DHORun:
         write_json(Path(self.cfg.OUTPUT_DIR) / MIX, self.mix)
         print(f"alpha {self.mix['alpha']}, beta {self.mix['beta']} ({self.mix['chosen']})")
 
+    def prediction(self, logits: Dict[str, Tensor]) -> Prediction:
+        scores, each = super().prediction(logits)
+        if "kd" not in logits:
+            return Prediction(scores, each)
+        mixed = blend(logits["ce"], logits["kd"], self.mix["alpha"], self.mix["beta"])
+        # with alpha 1 the logits decide, as for the method alone: a softmax may round two of them to a tie
+        return Prediction(
+            {"blend": logits["ce"] if self.mix["alpha"] == 1 else mixed, **scores}, {"blend": mixed, **each}
+        )
+
     @torch.no_grad()
     def _searched_mix(self) -> Dict[str, Any]:
         self.set_model_mode("eval")
@@ -173,7 +201,8 @@ class DHORun:
 
     def results(self) -> Dict[str, Any]:
         dho = self.cfg.TRAINER.DHO
-        teacher = {"name": dho.TEACHER.NAME, "zeta": self.teacher.zeta}
+        zeta = None if self.teacher is None else self.teacher.zeta  # an evaluation does without the teacher
+        teacher = {"name": dho.TEACHER.NAME, "zeta": zeta}
         if dho.TEACHER.CHECKPOINT:
             teacher["checkpoint"] = dho.TEACHER.CHECKPOINT
         else:
@@ -217,6 +246,4 @@ class DHOPathway(DHORun):
 
     def predict(self, images: Tensor) -> Dict[str, Tensor]:
         features, ce_logits, _ = self.model(images)
-        kd_logits = self.kd_head(features)
-        mixed = blend(ce_logits, kd_logits, self.mix["alpha"], self.mix["beta"])
-        return {"blend": mixed, "ce": ce_logits, "kd": kd_logits}
+        return {"ce": ce_logits, "kd": self.kd_head(features)} if self.has_kd_head else {"ce": ce_logits}

@@ -19,8 +19,8 @@ from dho_prompt.data.views import SHARED_TRANSFORMS, SharedCrop, View
 from dho_prompt.engine import ENGINE, TRAINER_REGISTRY, Resumable, load_strictly
 from dho_prompt.engine import TrainerX as OurTrainerX
 from dho_prompt.engine.rng import untouched_rng
+from dho_prompt.evaluation.evaluated import EvaluatedRun
 from dho_prompt.hosts import Adapter, adapter_for, dassl_may_break, gpu_needed, repaired
-from dho_prompt.inference import blend
 from dho_prompt.injection import FeatureTap, add_loss, outputs_changed
 from dho_prompt.losses import kd_divergence
 from dho_prompt.pathway import KD_HEAD, DHORun
@@ -154,6 +154,14 @@ class HostSide(RecordedRun):
         with self.host_models_only():
             super().update_lr(names)
 
+    @property
+    def depends_on_classes(self) -> bool:
+        """Whether the host trains something with a row for each class, such as CoOp's class-specific contexts."""
+        weights = (
+            weight for name in self.get_model_names() if name != KD_HEAD for weight in self._models[name].parameters()
+        )
+        return any(weight.requires_grad and weight.dim() > 1 and len(weight) == self.num_classes for weight in weights)
+
     def features(self) -> Tensor:
         """(batch, d) image features of the call that the tap kept."""
         if self.tap.call is None:
@@ -195,6 +203,7 @@ class HostSide(RecordedRun):
             print(
                 f"{directory} has no {KD_HEAD}: with TRAINER.DHO.ALPHA 1 {self.host.__name__}'s prediction does alone"
             )
+            self.has_kd_head = False
             with self.host_models_only():
                 self._load_model(directory, epoch)
         else:
@@ -205,14 +214,24 @@ class HostSide(RecordedRun):
             super().load_model(directory, epoch)
             return
         checkpoints = self.checked_checkpoints(directory, epoch)
-        path, head = checkpoints.pop(KD_HEAD, (None, None))
-        for name, (host_path, checkpoint) in checkpoints.items():
-            _report_skipped(self._models[name], checkpoint["state_dict"], host_path)
-        with repaired(self.host, "load_model"), self.host_models_only():
-            self.host.load_model(self, directory, epoch)
-        if head is not None:
+        own = {name: found for name, found in checkpoints.items() if name != KD_HEAD}
+        for name, (path, checkpoint) in own.items():
+            _report_skipped(self._models[name], checkpoint["state_dict"], path)
+        fitted = {os.path.abspath(path): checkpoint for path, checkpoint in own.values()}
+        with repaired(self.host, "load_model", fitted), self.host_models_only():
+            try:
+                self.host.load_model(self, directory, epoch)
+            except RuntimeError as error:  # torch's, about sizes
+                raise ValueError(
+                    f"{self.host.__name__} cannot load {directory} for the {self.num_classes} classes of "
+                    f"{self.cfg.DATASET.NAME}: {error}. Evaluate the data set that it was trained on, with this one in "
+                    "TEST.SHIFTED_SETS"
+                ) from error
+        if KD_HEAD in checkpoints:
+            path, head = checkpoints[KD_HEAD]
             print(f"Load {path} to {KD_HEAD} (epoch={head['epoch']})")
             load_strictly(self._models[KD_HEAD], head, path)
+        self.note_loaded(directory, epoch)
 
 
 class HostWithDHO(DHORun, HostSide, Resumable):
@@ -307,16 +326,14 @@ class HostWithDHO(DHORun, HostSide, Resumable):
 
     def predict(self, images: Tensor) -> Dict[str, Tensor]:
         with self.tap:
-            ce_logits = super(RecordedRun, self).model_inference(images)  # the host's
+            ce_logits = super(EvaluatedRun, self).model_inference(images)  # the host's
         kd_logits = self.kd_head(self.features())
         if not isinstance(ce_logits, Tensor) or ce_logits.shape != kd_logits.shape:
             raise ValueError(
                 f"{self.host.__name__}.model_inference must return logits of shape {tuple(kd_logits.shape)} "
                 "(batch, classes) to be mixed with the KD head's"
             )
-        alpha, beta = self.mix["alpha"], self.mix["beta"]
-        mixed = ce_logits if alpha == 1 else blend(ce_logits, kd_logits, alpha, beta)
-        return {"blend": mixed, "ce": ce_logits, "kd": kd_logits}
+        return {"ce": ce_logits, "kd": kd_logits} if self.has_kd_head else {"ce": ce_logits}
 
 
 def check_same_view(crop: SharedCrop, transform: Callable[[Image.Image], Any]) -> None:

@@ -307,7 +307,9 @@ def test_the_hosts_own_load_model_sees_its_models_only(build, tmp_path):
     assert equal(weights(trainer), weights(plain))
 
     other = build(plugged, "DATASET.SUBSAMPLE_CLASSES", "base", output="half")
-    with pytest.raises(ValueError, match="was trained on 5 classes"):
+    with pytest.raises(
+        ValueError, match="OwnLoading cannot load .* for the 3 classes of ImageNet: (?s:.*)size mismatch"
+    ):
         other.load_model(str(tmp_path / "run"), epoch=3)
     with pytest.raises(FileNotFoundError, match=r"holds model.pth.tar-3"):
         loaded.load_model(str(tmp_path / "run"), epoch=2)

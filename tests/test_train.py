@@ -104,7 +104,7 @@ def test_weights_of_other_classes_or_settings_are_refused(train_args, tmp_path):
     main(train_args("CoOpDHO", *half))
     flags = ["--eval-only", "--model-dir", str(tmp_path / "run"), "--load-epoch", "3"]
     message = fails(flags + train_args("CoOpDHO", output=tmp_path / "all"))
-    assert "trained on 3 classes (tench" in message and "has 5" in message
+    assert "trained on 3 classes (n01440764 (tench)" in message and "2 of the 5 classes" in message
     message = fails(flags + train_args("CoOpDHO", *half, "TRAINER.COOP.N_CTX", "3", output=tmp_path / "longer"))
     assert "size mismatch" in message and "N_CTX" in message
     # a generic context means the same for every class list

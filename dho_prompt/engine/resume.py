@@ -63,8 +63,13 @@ class Resumable:
         """What of the extra state is too large for every file; it is written with the first registered model only."""
         return {}
 
-    def check_extra_state(self, state: dict[str, Any], path: str) -> None:
-        """Raise a ``ValueError`` if a model that is about to be evaluated does not belong to this trainer's data."""
+    def fit_checkpoint(self, name: str, checkpoint: dict[str, Any], path: str) -> dict[str, Any] | None:
+        """What :meth:`load_model` gives to the model ``name`` of a checkpoint; None leaves the model as it is.
+
+        Raises:
+            ValueError: it does not belong to this trainer's data.
+        """
+        return checkpoint
 
     def load_extra_state(self, state: dict[str, Any]) -> None:
         """Take back what :meth:`extra_state` and :meth:`large_state` gave."""
@@ -273,8 +278,8 @@ class Resumable:
     def load_model(self, directory: str, epoch: int | None = None) -> None:
         """Load the weights of every registered model, strictly.
 
-        What :meth:`extra_state` gave when the file was written goes to :meth:`check_extra_state` first (empty for a
-        file that Dassl wrote); it is not applied.
+        Each checkpoint passes :meth:`fit_checkpoint` first. What :meth:`extra_state` gave when the file was written
+        is not applied.
 
         Args:
             directory: output folder of a run; empty: nothing is loaded, which is said.
@@ -301,9 +306,8 @@ class Resumable:
             if not os.path.isfile(path):
                 raise FileNotFoundError(f"there is no {path}; {_what_there_is(os.path.dirname(path))}")
         checkpoints = {name: load_checkpoint(path, weights=True) for name, path in paths.items()}
-        for name, checkpoint in checkpoints.items():
-            self.check_extra_state((checkpoint.get("trainer") or {}).get("extra", {}), paths[name])
-        return {name: (paths[name], checkpoint) for name, checkpoint in checkpoints.items()}
+        fitted = {name: self.fit_checkpoint(name, checkpoint, paths[name]) for name, checkpoint in checkpoints.items()}
+        return {name: (paths[name], checkpoint) for name, checkpoint in fitted.items() if checkpoint is not None}
 
     # a loss that is not a number
 
