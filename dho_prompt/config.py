@@ -158,6 +158,12 @@ def merge_opts(cfg: CfgNode, opts: Sequence[str]) -> None:
     _merge(cfg, values, where="the command line")
 
 
+def merge_plain(cfg: CfgNode, settings: Dict[str, Any], where: str) -> None:
+    """Merge what :func:`plain` gave, read from the file ``where``; the errors are those of :func:`merge_file`."""
+    node = CfgNode(settings)
+    _merge(cfg, {key: _leaf(node, key) for key in known_keys(node)}, where)
+
+
 def _merge(cfg: CfgNode, values: Dict[str, Any], where: str) -> None:
     known = set(known_keys(cfg))
     for key, value in values.items():

@@ -205,8 +205,8 @@ class DHORun:
 
     def results(self) -> Dict[str, Any]:
         dho = self.cfg.TRAINER.DHO
-        # an evaluation does without the teacher
-        teacher = {"name": dho.TEACHER.NAME, "zeta": self.teacher.zeta if self.teacher is not None else None}
+        zeta = None if self.teacher is None else self.teacher.zeta  # an evaluation does without the teacher
+        teacher = {"name": dho.TEACHER.NAME, "zeta": zeta}
         if dho.TEACHER.CHECKPOINT:
             teacher["checkpoint"] = dho.TEACHER.CHECKPOINT
         else:

@@ -208,6 +208,7 @@ class HostSide(RecordedRun):
             print(
                 f"{directory} has no {KD_HEAD}: with TRAINER.DHO.ALPHA 1 {self.host.__name__}'s prediction does alone"
             )
+            self.has_kd_head = False
             with self.host_models_only():
                 self._load_model(directory, epoch)
         else:

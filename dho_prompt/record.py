@@ -28,6 +28,8 @@ class RecordedRun(EvaluatedRun):
 
     # Data
 
+    evaluation_file = EVALUATION  # in the output folder; what an evaluation of a trained run writes
+
     def know_data(self) -> None:
         """Take the classes from the data set, and refuse to choose a model on the test set."""
         self._training = self._mix_is_open = False
@@ -85,8 +87,8 @@ class RecordedRun(EvaluatedRun):
         return state
 
     def _restore_all(self, directory: str, file_name: str, checkpoints: Dict[str, Dict[str, Any]]) -> None:
-        for checkpoint in checkpoints.values():
-            self.check_same_classes((checkpoint.get("trainer") or {}).get("extra", {}))
+        for name in self.class_bound_models():  # before anything is loaded
+            self.check_same_classes(checkpoints[name], str(Path(directory) / name / file_name))
         super()._restore_all(directory, file_name, checkpoints)
 
     def load_extra_state(self, state: Dict[str, Any]) -> None:
@@ -119,7 +121,7 @@ class RecordedRun(EvaluatedRun):
         accuracy = super().test(split)
         if split is None and self.evaluated is not None:
             self.test_shifted()
-            path = write_json(Path(self.cfg.OUTPUT_DIR) / EVALUATION, self.results())
+            path = write_json(Path(self.cfg.OUTPUT_DIR) / self.evaluation_file, self.results())
             print(f"Evaluation saved to {path}")
         return accuracy
 

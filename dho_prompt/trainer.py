@@ -138,7 +138,10 @@ class MethodTrainer(RecordedRun, TrainerX):
                 f"MODEL.INIT_WEIGHTS is {path}, but {self.cfg.TRAINER.NAME} trains nothing; leave it empty"
             )
         folder = self.get_model_names()[0]
-        load_strictly(self._models[folder], load_checkpoint(path, weights=True), path)
+        checkpoint = load_checkpoint(path, weights=True)
+        if self.depends_on_classes:
+            self.check_same_classes(checkpoint, path)
+        load_strictly(self._models[folder], checkpoint, path)
         print(f"Started {folder} from {path}")
 
     def autocast(self) -> ContextManager:

@@ -112,15 +112,16 @@ class EvaluatedRun:
         own = self._models[name].state_dict()
         return {**checkpoint, "state_dict": gather_rows(checkpoint["state_dict"], own, rows, count)}
 
-    def check_same_classes(self, saved: Dict[str, Any]) -> None:
-        """Refuse to go on training from a checkpoint of other classes; ``saved`` is its extra state."""
-        if not self.class_bound_models() or "classnames" not in saved:
+    def check_same_classes(self, checkpoint: Dict[str, Any], path: str) -> None:
+        """Refuse to start or go on training from a checkpoint of other classes; a host's own does not say."""
+        extra = (checkpoint.get("trainer") or {}).get("extra", {})
+        if "classnames" not in extra:
             return
-        trained = Classes(saved["classnames"], saved.get("class_ids"))
-        if not in_order(find_rows(self.classes, trained, "the run to resume"), len(trained.names)):
+        trained = Classes(extra["classnames"], extra.get("class_ids"))
+        if not in_order(find_rows(self.classes, trained, path), len(trained.names)):
             raise ValueError(
-                f"the run to resume was trained on {len(trained.names)} classes, this data set has "
-                f"{len(self.classnames)}; they must be the same, in the same order"
+                f"{path} was trained on {len(trained.names)} classes, this data set has {len(self.classnames)}; to "
+                "train from there they must be the same, in the same order"
             )
 
     # Prediction

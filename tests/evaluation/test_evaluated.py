@@ -160,7 +160,9 @@ def test_other_classes_are_refused_unless_only_the_methods_own_head_is_used(trai
     assert "was trained on 3 classes" in fails(flags + train_args("CoOpDHO", *options, output=tmp_path / "csc_new"))
     # and training does not go on from there
     message = fails(["--resume", str(tmp_path / "run")] + train_args("CoOpDHO", *new, output=tmp_path / "resumed"))
-    assert "the run to resume was trained on 3 classes" in message
+    assert "kd_head" in message and "was trained on 3 classes" in message
+    start = ("MODEL.INIT_WEIGHTS", tmp_path / "csc" / "prompt_learner" / "model.pth.tar-3")
+    assert "was trained on 3 classes" in fails(train_args("CoOp", *csc, *start, output=tmp_path / "started"))
 
 
 def test_a_set_that_is_missing_or_has_other_classes_stops_before_the_model_is_loaded(train_args, tmp_path, capsys):
