@@ -1,7 +1,7 @@
 # What all scripts share; they source it. Usage of each: bash scripts/<name>.sh DATASET SHOTS|PERCENT% [KEY VALUE ...]
 #
 # DATASET   a file of configs/datasets without .yaml, e.g. digits (needs no download) or imagenet
-# SHOTS     labelled images per class; 1% labels that share of the training images
+# SHOTS     labelled images per class; 1% labels that share of the training images, all labels all of them
 # KEY VALUE configuration overrides, e.g. TRAINER.DHO.LAMBDA 0.7
 # Environment:
 #   DATA=data       folder of the data sets            OUTPUT=output     folder of the results
@@ -22,8 +22,8 @@ PYTHON=${PYTHON:-python}
 compare() {
     local name=$1 configs=configs/trainers/$2 default_cfg=$3 methods=${METHODS:-$4}
     shift 4
-    if [ $# -lt 2 ]; then
-        echo "bash scripts/$name.sh DATASET SHOTS|PERCENT% [KEY VALUE ...]      METHODS=\"$methods\"" >&2
+    if [ $# -lt 2 ] || [ -z "$1" ]; then
+        echo "bash scripts/$name.sh DATASET SHOTS|PERCENT%|all [KEY VALUE ...]   METHODS=\"$methods\"" >&2
         sed -n '3,14s/^# \{0,1\}//p' scripts/common.sh >&2
         exit 2
     fi
@@ -34,6 +34,7 @@ compare() {
     cfg=${CFG:-$default_cfg}
     if [ -z "${CFG:-}" ] && [ -f "$configs/$dataset.yaml" ]; then cfg=$dataset; fi
     case $shots in
+        all) labelled=(DATASET.NUM_SHOTS -1) ;;
         *%) labelled=(DATASET.LABELED_PERCENT "${shots%\%}"); shots=${shots%\%}percent ;;
         *) labelled=(DATASET.NUM_SHOTS "$shots"); shots=${shots}shots ;;
     esac
