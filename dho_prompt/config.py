@@ -12,6 +12,8 @@ FRACTIONAL = tuple(
     f"TRAINER.PROMPTSRC.{name}" for name in ("TEXT_LOSS_WEIGHT", "IMAGE_LOSS_WEIGHT", "GPA_MEAN", "GPA_STD")
 )
 PRECISIONS = ("fp32", "fp16", "amp", "bf16")
+HEADS = ("linear", "cosine")
+HEAD_STARTS = ("language", "kaiming")
 
 
 def extend_cfg(cfg: CfgNode) -> CfgNode:
@@ -26,14 +28,24 @@ def extend_cfg(cfg: CfgNode) -> CfgNode:
     # A file with the weights of MODEL.BACKBONE.NAME, instead of the ones that the name would fetch
     add("MODEL.BACKBONE.WEIGHTS", "")
     add("DATASET.SUBSAMPLE_CLASSES", "all")  # all, base or new (Zhou et al., CoCoOp)
-    # Further test sets of the same classes, evaluated after training, e.g. ("DigitsV2", "DigitsSketch")
+    # Labelled images as a share of the training set, in percent, balanced over the classes (Sec. 3.1); 0.0 is off
+    add("DATASET.LABELED_PERCENT", 0.0)
+    # A text file that names the labelled images, one a line (SimCLR's lists); only one of the three ways at a time
+    add("DATASET.LABELED_LIST", "")
+    add("DATASET.FOLDER", "")  # for DATASET.NAME ImageFolder: the folder, absolute or below DATASET.ROOT
+    # Further test sets of the same classes or some of them, evaluated after training, e.g. ("DigitsV2", "DigitsSketch")
     add("TEST.SHIFTED_SETS", ())
+    # Score sets of fewer classes (ImageNet-A and -R: 200) among all classes of the model instead of their own
+    add("TEST.ALL_CLASSES", False)
     # Let a step take the whole labelled set where it is smaller than the batch, as Dassl does; False refuses
     add("DATALOADER.FIT_BATCH", True)
     # What the learning rate changes with: "epoch" (Dassl's schedules), or "iteration" (cosine behind WARMUP_STEPS
     # iterations of linear warm-up, Tables 6 and 11: 5000)
     add("OPTIM.SCHEDULE_BY", "epoch")
     add("OPTIM.WARMUP_STEPS", 0)
+    # Training images that may turn out unreadable: each is named in the log and replaced by another; one more stops the
+    # run. Images for validation and testing must all be readable
+    add("DATALOADER.MAX_UNREADABLE", 10)
     add("TORCH_THREADS", 0)  # CPU threads of PyTorch; 0 leaves PyTorch's choice
 
     add("TRAINER.COOP.N_CTX", 16)  # context tokens
@@ -41,6 +53,22 @@ def extend_cfg(cfg: CfgNode) -> CfgNode:
     add("TRAINER.COOP.CTX_INIT", "")  # words to start the context from; their number replaces N_CTX
     add("TRAINER.COOP.PREC", "fp16")  # fp32, fp16, bf16 (weights) or amp (autocast)
     add("TRAINER.COOP.CLASS_TOKEN_POSITION", "end")  # end, middle or front
+
+    add("TRAINER.LINEAR_PROBE.PREC", "fp32")  # of the frozen tower; the head is in fp32
+    add("TRAINER.LINEAR_PROBE.HEAD", "linear")  # linear (W z + b, Sec. 3.2) or cosine (Eq. 10's form)
+    add("TRAINER.LINEAR_PROBE.HEAD_INIT", "language")  # language (class text features, Table 5) or kaiming
+
+    add("TRAINER.ZEROSHOT.PREC", "fp32")
+    add("TRAINER.ZEROSHOT.ENSEMBLE", False)  # average the data set's templates instead of using its single one
+    add("TRAINER.ZEROSHOT.TEMPLATES", ())  # other templates
+
+    add("TRAINER.VPT.N_CTX_VISION", 2)  # prompt tokens of a block
+    add("TRAINER.VPT.PROMPT_DEPTH_VISION", 1)  # blocks with prompts of their own (VPT-3, VPT-9 in Table 13)
+    add("TRAINER.VPT.CTX_INIT", "a photo of a")  # words before the class names of HEAD text
+    add("TRAINER.VPT.PREC", "fp16")
+    # linear or cosine, as of LINEAR_PROBE; text: CLIP's zero-shot classifier, which is not trained (MaPLe's VPT)
+    add("TRAINER.VPT.HEAD", "linear")
+    add("TRAINER.VPT.HEAD_INIT", "language")
 
     # PromptSRC's names and defaults (Khattak et al., ICCV 2023, and their code)
     add("TRAINER.PROMPTSRC.N_CTX_VISION", 4)  # prompt tokens per block of the image tower
@@ -71,6 +99,8 @@ def extend_cfg(cfg: CfgNode) -> CfgNode:
     add("TRAINER.DHO.SEARCH", False)  # choose alpha and beta on the validation set instead
     add("TRAINER.DHO.TEACHER.NAME", "ViT-L/14@336px")  # any name MODEL.BACKBONE.NAME takes (Table 11)
     add("TRAINER.DHO.TEACHER.WEIGHTS", "")  # a file with its weights, as MODEL.BACKBONE.WEIGHTS
+    # Trained prompts on it: a checkpoint of CoOp or PromptSRC, or the output folder of such a run; "" is zero-shot
+    add("TRAINER.DHO.TEACHER.CHECKPOINT", "")
     add("TRAINER.DHO.TEACHER.TEMPLATES", ())  # prompt templates; () takes those of the data set (Sec. 4.1)
     add("TRAINER.DHO.TEACHER.PREC", "")  # fp32, fp16 or bf16; "" takes the method's
     return cfg
@@ -126,6 +156,12 @@ def merge_opts(cfg: CfgNode, opts: Sequence[str]) -> None:
         raise ValueError(f"overrides come in pairs KEY VALUE; got {len(opts)} words: {' '.join(opts)}")
     values = {key: CfgNode._decode_cfg_value(value) for key, value in zip(opts[0::2], opts[1::2])}
     _merge(cfg, values, where="the command line")
+
+
+def merge_plain(cfg: CfgNode, settings: Dict[str, Any], where: str) -> None:
+    """Merge what :func:`plain` gave, read from the file ``where``; the errors are those of :func:`merge_file`."""
+    node = CfgNode(settings)
+    _merge(cfg, {key: _leaf(node, key) for key in known_keys(node)}, where)
 
 
 def _merge(cfg: CfgNode, values: Dict[str, Any], where: str) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Optional
+from typing import Any, Optional, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from dho_prompt.clip.zeroshot import class_text_features
 
 
 class CosineHead(nn.Module):
@@ -31,15 +33,17 @@ class CosineHead(nn.Module):
         nn.init.kaiming_uniform_(self.weight, a=5**0.5)
 
     def forward(self, features: Tensor) -> Tensor:
-        features = F.normalize(features.to(self.weight.dtype), dim=-1)
-        return features @ F.normalize(self.weight, dim=-1).t() / self.zeta
+        with torch.autocast(features.device.type, enabled=False):
+            features = F.normalize(features.to(self.weight.dtype), dim=-1)
+            return features @ F.normalize(self.weight, dim=-1).t() / self.zeta
 
 
 class LinearHead(nn.Linear):
-    """``W z + b`` (Sec. 3.2): :class:`torch.nn.Linear` that takes features of any floating dtype."""
+    """``W z + b`` (Sec. 3.2): :class:`torch.nn.Linear` in its weights' precision, on features of any floating dtype."""
 
     def forward(self, features: Tensor) -> Tensor:
-        return super().forward(features.to(self.weight.dtype))
+        with torch.autocast(features.device.type, enabled=False):
+            return super().forward(features.to(self.weight.dtype))
 
 
 def make_head(
@@ -74,3 +78,26 @@ def make_head(
             if isinstance(head, LinearHead):
                 head.bias.zero_()
     return head
+
+
+def clip_head(
+    clip: Any,
+    classnames: Sequence[str],
+    templates: Sequence[str],
+    kind: str = "cosine",
+    start: str = "language",
+    zeta: float = 0.0,
+) -> nn.Module:
+    """:func:`make_head` on the image features of a CLIP.
+
+    Args:
+        clip: a :class:`~dho_prompt.clip.loading.LoadedCLIP`.
+        classnames: one name per class.
+        templates: prompt templates of the language-aware start.
+        kind: ``cosine`` or ``linear``.
+        start: ``language`` or ``kaiming``.
+        zeta: temperature of a cosine head; 0 takes the model's own ``1 / exp(logit_scale)``, with which a cosine head
+            that starts from language is the zero-shot classifier.
+    """
+    text_features = class_text_features(clip, classnames, templates).float() if start == "language" else None
+    return make_head(clip.embed_dim, len(classnames), kind == "cosine", zeta or 1 / clip.logit_scale, text_features)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import traceback
 from contextlib import contextmanager
 from functools import partial, reduce
-from typing import Any, Dict, Iterator, List, Sequence, Tuple
+from pickle import UnpicklingError
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
+import numpy
 import torch
 from torch import Tensor, nn
 
 from dho_prompt.clip.loading import LoadedCLIP, load_clip
 from dho_prompt.engine import build_lr_scheduler, load_checkpoint, load_pretrained_weights
+from dho_prompt.engine.choose import WORKS_WITH
 
 
 class Adapter:
@@ -77,6 +82,24 @@ class Adapter:
         return load_clip(name, weights, "fp32", trainer.device)
 
 
+class KDPLAdapter(Adapter):
+    """KDPL's trainers (Mistretta et al., ECCV 2024), which distil a teacher of their own into ``self.student_model``.
+
+    TRAINER.COOP.PREC sets the precision of all five, whatever their own nodes say.
+    """
+
+    def __init__(self, **more: Any) -> None:
+        super().__init__("student_model", "student_model.image_encoder", node="COOP", **more)
+
+    def check(self, cfg: Any) -> None:
+        super().check(cfg)
+        if cfg.TRAINER.KDPL.CLASS_AGNOSTIC:
+            raise ValueError(
+                "TRAINER.KDPL.CLASS_AGNOSTIC is True: the host then gives logits of its dictionary's classes, the KD "
+                "head those of the data set, and the two cannot be mixed; set it to False"
+            )
+
+
 ADAPTERS: Dict[str, Adapter] = {
     # averages its weights over epochs (GPA); its second CLIP stays in half precision whatever PREC says
     "PromptSRC": Adapter(state=("step_counter", "previous_model_gpa"), precisions=("fp16",), node="PROMPTSRC"),
@@ -84,6 +107,11 @@ ADAPTERS: Dict[str, Adapter] = {
     "MaPLe": Adapter(precisions=("fp16",), node="MAPLE"),
     # its step in PREC amp forgets to ask the model for a loss
     "VPT": Adapter(precisions=("fp16", "fp32"), node="VPT"),
+    "CoOp_KDPL": KDPLAdapter(),
+    "CoCoOp_KDPL": KDPLAdapter(),
+    "VPT_KDPL": KDPLAdapter(),
+    "MaPLe_KDPL": KDPLAdapter(precisions=("fp16",)),
+    "PromptSRC_KDPL": KDPLAdapter(precisions=("fp16",), state=("step_counter", "previous_model_gpa")),
 }
 
 
@@ -118,37 +146,46 @@ def _archive_of_host(host: type, name: str) -> str:
 
 REPAIRS = {
     "build_lr_scheduler": build_lr_scheduler,
-    "load_checkpoint": partial(load_checkpoint, weights=True),
     "load_pretrained_weights": load_pretrained_weights,
 }
-WHY = (
-    "Dassl's schedules cannot be built on torch 2.7 and later and stand still after a resume with warm-up, and its "
-    "checkpoints do not open on torch 2.6 and later"
-)
+WHY = {
+    "build_lr_scheduler": "Dassl's stands still after a resume with warm-up, and is not built on torch 2.7 and later",
+    "load_checkpoint": "Dassl's runs what is pickled in a file, and on torch 2.6 and later does not open its own files",
+    "load_pretrained_weights": "Dassl's reads by its load_checkpoint",
+}
 
 
 @contextmanager
-def repaired(host: type, method: str) -> Iterator[None]:
+def repaired(host: type, method: str, read: Optional[Dict[str, Any]] = None) -> Iterator[None]:
     """While ``method`` of a host runs, the modules that define it see our schedules and checkpoint reader.
 
     Only names that stand for Dassl's own functions are replaced, in the globals of those modules, and put back
     afterwards; nothing of the host or of Dassl is edited.
+
+    Args:
+        host: the trainer class.
+        method: one of its methods.
+        read: checkpoints by absolute path that the reader gives as they are here, cut to the classes of a data set.
     """
     done: List[Tuple[dict, str, Any]] = []
     try:
         for namespace in _namespaces(host, method):
-            for name, ours in REPAIRS.items():
+            for name, ours in {**REPAIRS, "load_checkpoint": partial(_read_once, read or {})}.items():
                 theirs = namespace.get(name)
                 if (getattr(theirs, "__module__", None) or "").split(".")[0] == "dassl":
                     done.append((namespace, name, theirs))
                     namespace[name] = ours
         if done:
-            names = ", ".join(sorted({name for _, name, _ in done}))
-            print(f"dho_prompt stands in for {names} during {host.__name__}.{method}: {WHY}")
+            reasons = "; ".join(f"{name} ({WHY[name]})" for name in sorted({name for _, name, _ in done}))
+            print(f"dho_prompt stands in, during {host.__name__}.{method}, for {reasons}")
         yield
     finally:
         for namespace, name, theirs in done:
             namespace[name] = theirs
+
+
+def _read_once(read: Dict[str, Any], fpath: str) -> Any:
+    return read[os.path.abspath(fpath)] if os.path.abspath(fpath) in read else load_checkpoint(fpath, weights=True)
 
 
 def _namespaces(host: type, method: str) -> List[dict]:
@@ -159,8 +196,32 @@ def _namespaces(host: type, method: str) -> List[dict]:
 
 
 @contextmanager
+def dassl_may_break(host: type) -> Iterator[None]:
+    """Say which versions work when Dassl's own code meets a library that has changed under it.
+
+    Raises:
+        RuntimeError: an error of the kind that a changed library causes, and the innermost code of the host, of Dassl
+            and of ours that it came through is Dassl's.
+    """
+    try:
+        yield
+    except (TypeError, AttributeError, ImportError, NameError, UnpicklingError) as error:
+        packages = (host.__module__, "dassl", "dho_prompt")
+        frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+        names = [(frame.f_globals.get("__name__", ""), frame.f_code.co_name) for frame in frames]
+        name, function = [name for name in names if f"{name[0]}.".startswith(tuple(f"{p}." for p in packages))][-1]
+        if not name.startswith("dassl."):
+            raise
+        raise RuntimeError(
+            f"Dassl breaks in {name}.{function} under {host.__name__} ({type(error).__name__}: {error}), with torch "
+            f"{torch.__version__} and numpy {numpy.__version__}. {WORKS_WITH}; what is known to break is stood in for, "
+            "and this is not"
+        ) from error
+
+
+@contextmanager
 def gpu_needed(host: type) -> Iterator[None]:
-    """Say so when the host's own code calls for a GPU and there is none."""
+    """Say so when the host's own code calls for a GPU, or for float16 that only a GPU has here, and there is none."""
     try:
         yield
     except (AssertionError, RuntimeError) as error:
@@ -168,5 +229,10 @@ def gpu_needed(host: type) -> Iterator[None]:
             raise ValueError(
                 f"{host.__name__} moves tensors to a GPU in its own code, which DHO leaves as it is, and PyTorch finds "
                 f"no GPU here ({str(error).splitlines()[0]}); run it on a machine with one"
+            ) from error
+        if "implemented for 'Half'" in str(error):
+            raise ValueError(
+                f"{host.__name__} computes in float16 here, which torch {torch.__version__} cannot do on the CPU "
+                f"({str(error).splitlines()[0]}); use a GPU, a newer torch, or fp32 where the host has it"
             ) from error
         raise

@@ -32,7 +32,7 @@ def blend(
         ce_logits, kd_logits = ce_logits[:, classes], kd_logits[:, classes]
     if ce_logits.shape != kd_logits.shape:
         raise ValueError(f"the two heads disagree: {tuple(ce_logits.shape)} against {tuple(kd_logits.shape)}")
-    return alpha * _probabilities(ce_logits) + (1 - alpha) * _probabilities(kd_logits / beta)
+    return alpha * probabilities(ce_logits) + (1 - alpha) * probabilities(kd_logits / beta)
 
 
 class Mix(NamedTuple):
@@ -62,10 +62,10 @@ def search_mix(
     """
     if len(labels) == 0:
         raise ValueError("alpha and beta cannot be searched on an empty validation set")
-    ce_probabilities = _probabilities(ce_logits)
+    ce_probabilities = probabilities(ce_logits)
     best, best_key = None, None
     for beta in betas:
-        kd_probabilities = _probabilities(kd_logits / beta)
+        kd_probabilities = probabilities(kd_logits / beta)
         for alpha in alphas:
             _check_mix(alpha, beta)
             predictions = (alpha * ce_probabilities + (1 - alpha) * kd_probabilities).argmax(dim=-1)
@@ -76,7 +76,8 @@ def search_mix(
     return best
 
 
-def _probabilities(logits: Tensor) -> Tensor:
+def probabilities(logits: Tensor) -> Tensor:
+    """softmax over the last dimension, in float32 or wider."""
     return torch.softmax(logits if logits.dtype == torch.float64 else logits.float(), dim=-1)
 
 

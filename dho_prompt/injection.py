@@ -49,9 +49,27 @@ class FeatureTap:
             self.call = Call(args[0], args[1:], kwargs, output)
 
     def encode(self, images: Tensor) -> Any:
-        """The encoder's output for other images, with the further arguments of the call that was kept."""
+        """The encoder's output for other images, with the further arguments of the call that was kept.
+
+        Running statistics of batch normalisation stay those of the host's own calls.
+        """
         call = self.call
-        return self.encoder(images.to(call.images.device, call.images.dtype), *call.args, **call.kwargs)
+        with buffers_kept(self.encoder):
+            return self.encoder(images.to(call.images.device, call.images.dtype), *call.args, **call.kwargs)
+
+
+@contextmanager
+def buffers_kept(module: nn.Module) -> Iterator[None]:
+    """Let ``module`` run on copies of its batch normalisations' buffers; they come back as the objects they were."""
+    norms = [part for part in module.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm) and part.training]
+    kept = [dict(norm._buffers) for norm in norms]
+    try:
+        for norm in norms:  # a changed copy leaves alone what the host's graph has saved
+            norm._buffers.update((key, value.clone()) for key, value in norm._buffers.items() if value is not None)
+        yield
+    finally:
+        for norm, buffers in zip(norms, kept):
+            norm._buffers.update(buffers)
 
 
 @contextmanager

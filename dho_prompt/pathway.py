@@ -6,24 +6,25 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from dho_prompt.clip.loading import LoadedCLIP
-from dho_prompt.clip.templates import templates_for
-from dho_prompt.clip.zeroshot import class_text_features
-from dho_prompt.config import check_choice
+from dho_prompt.config import HEAD_STARTS, HEADS, check_choice
+from dho_prompt.data.classes import UnknownClasses
 from dho_prompt.data.pair import PairLoader, UnlabelledImages
 from dho_prompt.data.views import View
-from dho_prompt.engine import build_dataset, compute_accuracy, read_image
+from dho_prompt.engine import compute_accuracy, read_image
 from dho_prompt.engine.rng import untouched_rng
+from dho_prompt.evaluation.evaluated import Prediction
 from dho_prompt.files import read_json, write_json
-from dho_prompt.heads import make_head
+from dho_prompt.heads import clip_head
 from dho_prompt.inference import blend, search_mix
 from dho_prompt.losses import DHOLoss
-from dho_prompt.teachers import ZeroShotTeacher, own_zeta
-from dho_prompt.trainer import load_configured_clip, weight_precision
+from dho_prompt.pool import every_training_image, labelled_batches, unlabelled_settings
+from dho_prompt.teachers import PromptTeacher, ZeroShotTeacher, load_prompts
+from dho_prompt.trainer import load_configured_clip, prompt_templates, weight_precision
 
 POOLS = ("all", "exclude_labeled", "none")
 MIX = "mix.json"
@@ -44,8 +45,8 @@ class DHORun:
         super().check_cfg(cfg)
         dho = cfg.TRAINER.DHO
         check_choice("TRAINER.DHO.UNLABELED", dho.UNLABELED, POOLS)
-        check_choice("TRAINER.DHO.HEAD", dho.HEAD, ("cosine", "linear"))
-        check_choice("TRAINER.DHO.HEAD_INIT", dho.HEAD_INIT, ("language", "kaiming"))
+        check_choice("TRAINER.DHO.HEAD", dho.HEAD, HEADS)
+        check_choice("TRAINER.DHO.HEAD_INIT", dho.HEAD_INIT, HEAD_STARTS)
         blend(torch.zeros(1, 1), torch.zeros(1, 1), dho.ALPHA, dho.BETA)  # names a value out of range
         self.dho_loss = DHOLoss(dho.LAMBDA, dho.TEMPERATURE, dho.SCALE_BY_TEMPERATURE)
 
@@ -59,21 +60,22 @@ class DHORun:
                 f"TRAINER.DHO.SEARCH needs a validation set, and {self.cfg.DATASET.NAME} has none; set it to False "
                 f"to use TRAINER.DHO.ALPHA {dho.ALPHA} and TRAINER.DHO.BETA {dho.BETA}"
             )
-        with untouched_rng():  # a data set may draw while it is built; the host draws what it would without us
-            self.pool = self._unlabelled_pool()
-        loader_u = self._unlabelled_loader() if self.pool else None
-        self.train_loader_x = PairLoader(self.train_loader_x, loader_u, self.cfg.TRAIN.COUNT_ITER)
+        self.pool = self._unlabelled_pool()
+        if self.pool:
+            self.train_loader_x = PairLoader(self.train_loader_x, self._unlabelled_loader(), self.cfg.TRAIN.COUNT_ITER)
+        else:
+            self.train_loader_x = self.batches_without_pool()
+
+    def batches_without_pool(self) -> PairLoader:
+        """Labelled batches alone, as many as with a pool."""
+        return labelled_batches(self.cfg, self.train_loader_x)
 
     def _unlabelled_pool(self) -> List[Any]:
         """Every training image of the data set's own class, or those that are not labelled (Alg. 1 line 7)."""
         which = self.cfg.TRAINER.DHO.UNLABELED
         if which == "none":
             return []
-        cfg = self.cfg.clone()
-        cfg.defrost()
-        cfg.DATASET.NUM_SHOTS = -1  # the few-shot data sets of the CoOp family drop the other images
-        dataset = build_dataset(cfg)
-        pool = dataset.train_u or dataset.train_x
+        pool = every_training_image(self.cfg)
         if which == "exclude_labeled":
             labelled = {item.impath for item in self.dm.dataset.train_x}
             pool = [item for item in pool if item.impath not in labelled]
@@ -85,14 +87,13 @@ class DHORun:
         return pool
 
     def _unlabelled_loader(self) -> DataLoader:
-        loader = self.cfg.DATALOADER
-        settings = loader.TRAIN_X if loader.TRAIN_U.SAME_AS_X else loader.TRAIN_U
+        batch_size = unlabelled_settings(self.cfg).BATCH_SIZE
         return DataLoader(
-            UnlabelledImages(self.pool, self.crop, read_image),
-            batch_size=settings.BATCH_SIZE,
+            UnlabelledImages(self.pool, self.crop, read_image, self.cfg.DATALOADER.MAX_UNREADABLE),
+            batch_size=batch_size,
             shuffle=True,
-            num_workers=loader.NUM_WORKERS,
-            drop_last=len(self.pool) >= settings.BATCH_SIZE,
+            num_workers=self.cfg.DATALOADER.NUM_WORKERS,
+            drop_last=len(self.pool) >= batch_size,
             pin_memory=self.device.type == "cuda",
         )
 
@@ -104,45 +105,62 @@ class DHORun:
     def add_kd_head(self, clip: LoadedCLIP) -> None:
         """Register the KD head on the features of the student ``clip``."""
         dho = self.cfg.TRAINER.DHO
-        text_features = None
-        if dho.HEAD_INIT == "language":
-            text_features = class_text_features(clip, self.classnames, self._templates()).float()
         # before the teacher is known the temperature is the student's own; a checkpoint brings the right one
-        zeta = dho.ZETA or own_zeta(clip)
         with untouched_rng():
-            head = make_head(clip.embed_dim, self.num_classes, dho.HEAD == "cosine", zeta, text_features)
+            head = clip_head(clip, self.classnames, prompt_templates(self.cfg), dho.HEAD, dho.HEAD_INIT, dho.ZETA)
         self.kd_head = head.to(self.device)
         self.add_model(KD_HEAD, self.kd_head, dho.HEAD_LR)
-        self.teacher: Optional[ZeroShotTeacher] = None
+        self.teacher: Any = None
+        self.has_kd_head = True
         self.mix = {"alpha": dho.ALPHA, "beta": dho.BETA, "chosen": "fixed by the configuration"}
 
-    def _templates(self) -> List[str]:
-        return list(self.cfg.TRAINER.DHO.TEACHER.TEMPLATES) or templates_for(self.cfg.DATASET.NAME)
+    def class_bound_models(self) -> List[str]:
+        return sorted({KD_HEAD, *super().class_bound_models()})
 
-    @property
-    def depends_on_classes(self) -> bool:
-        return True
+    def fit_checkpoint(self, name: str, checkpoint: Dict[str, Any], path: str) -> Optional[Dict[str, Any]]:
+        """The KD head of other classes is left out where nothing of it is used, as the new half of base-to-new."""
+        try:
+            fitted = super().fit_checkpoint(name, checkpoint, path)
+        except UnknownClasses as error:
+            if name != KD_HEAD:
+                raise
+            if self.mix["alpha"] != 1 or self.depends_on_classes:
+                raise UnknownClasses(f"{error}. TRAINER.DHO.ALPHA 1.0 evaluates the method's own head alone") from error
+            print(f"alpha is 1: the KD head is not loaded, only the method's own head is evaluated ({error})")
+            fitted = None
+        if name == KD_HEAD:
+            self.has_kd_head = fitted is not None
+        return fitted
 
     def load_model(self, directory: str, epoch: Optional[int] = None) -> None:
-        super().load_model(directory, epoch)
+        """Load a run; alpha and beta are the configuration's or, with TRAINER.DHO.SEARCH, what the run searched."""
         stored = Path(directory or ".") / MIX
-        if directory and stored.exists():
+        if directory and self.cfg.TRAINER.DHO.SEARCH and stored.exists():
             self.mix = read_json(stored)
             print(f"alpha {self.mix['alpha']} and beta {self.mix['beta']} of {stored} ({self.mix['chosen']})")
+        super().load_model(directory, epoch)
 
     # Training
 
     def before_train(self) -> None:
         dho = self.cfg.TRAINER.DHO
-        precision = dho.TEACHER.PREC or weight_precision(self.precision(self.cfg))
-        print(f"Loading the teacher ({dho.TEACHER.NAME})")
         with untouched_rng():
-            clip = load_configured_clip("TRAINER.DHO.TEACHER", dho.TEACHER, precision, self.device)
-        self.teacher = ZeroShotTeacher(clip, self.classnames, self._templates(), dho.ZETA).to(self.device)
+            self.teacher = self._load_teacher().to(self.device)
+        clip = self.teacher.clip
         if dho.HEAD == "cosine":
             self.kd_head.zeta.fill_(self.teacher.zeta)
         self.crop.show("img_teacher", View(clip.image_size, tuple(clip.mean), tuple(clip.std)))
         super().before_train()
+
+    def _load_teacher(self) -> nn.Module:
+        node = self.cfg.TRAINER.DHO.TEACHER
+        print(f"Loading the teacher ({node.NAME}{f', prompts of {node.CHECKPOINT}' if node.CHECKPOINT else ''})")
+        precision = node.PREC or weight_precision(self.precision(self.cfg))
+        clip = load_configured_clip("TRAINER.DHO.TEACHER", node, precision, self.device)
+        zeta = self.cfg.TRAINER.DHO.ZETA
+        if node.CHECKPOINT:
+            return PromptTeacher(load_prompts(clip, self.classnames, node.CHECKPOINT), zeta)
+        return ZeroShotTeacher(clip, self.classnames, prompt_templates(self.cfg), zeta)
 
     def _both(self, batch: Dict[str, Any], key: str) -> Tensor:
         """The labelled images, then the unlabelled ones if there are any."""
@@ -159,6 +177,16 @@ class DHORun:
                 self.mix = self._searched_mix()
         write_json(Path(self.cfg.OUTPUT_DIR) / MIX, self.mix)
         print(f"alpha {self.mix['alpha']}, beta {self.mix['beta']} ({self.mix['chosen']})")
+
+    def prediction(self, logits: Dict[str, Tensor]) -> Prediction:
+        scores, each = super().prediction(logits)
+        if "kd" not in logits:
+            return Prediction(scores, each)
+        mixed = blend(logits["ce"], logits["kd"], self.mix["alpha"], self.mix["beta"])
+        # with alpha 1 the logits decide, as for the method alone: a softmax may round two of them to a tie
+        return Prediction(
+            {"blend": logits["ce"] if self.mix["alpha"] == 1 else mixed, **scores}, {"blend": mixed, **each}
+        )
 
     @torch.no_grad()
     def _searched_mix(self) -> Dict[str, Any]:
@@ -177,12 +205,20 @@ class DHORun:
 
     def results(self) -> Dict[str, Any]:
         dho = self.cfg.TRAINER.DHO
-        teacher = {"name": dho.TEACHER.NAME, "zeta": self.teacher.zeta, "templates": self._templates()}
+        zeta = None if self.teacher is None else self.teacher.zeta  # an evaluation does without the teacher
+        teacher = {"name": dho.TEACHER.NAME, "zeta": zeta}
+        if dho.TEACHER.CHECKPOINT:
+            teacher["checkpoint"] = dho.TEACHER.CHECKPOINT
+        else:
+            teacher["templates"] = prompt_templates(self.cfg)
         return {**super().results(), "mix": self.mix, "teacher": teacher}
 
 
 class DHOPathway(DHORun):
     """Mix into a :class:`~dho_prompt.trainer.MethodTrainer`, before it (Alg. 1 and 2 of the paper)."""
+
+    def pair_batches(self) -> None:
+        """:meth:`build_data_loader` does it, which knows the unlabelled images."""
 
     def build_model(self) -> None:
         super().build_model()
@@ -214,6 +250,4 @@ class DHOPathway(DHORun):
 
     def predict(self, images: Tensor) -> Dict[str, Tensor]:
         features, ce_logits, _ = self.model(images)
-        kd_logits = self.kd_head(features)
-        mixed = blend(ce_logits, kd_logits, self.mix["alpha"], self.mix["beta"])
-        return {"blend": mixed, "ce": ce_logits, "kd": kd_logits}
+        return {"ce": ce_logits, "kd": self.kd_head(features)} if self.has_kd_head else {"ce": ce_logits}

@@ -7,19 +7,21 @@ The host's step runs unchanged; the KD loss joins its graph and is back-propagat
 
 from __future__ import annotations
 
+import os
 from contextlib import contextmanager
-from typing import Any, Callable, Dict, Iterator, Optional
+from typing import Any, Callable, Dict, Iterator, List, Optional
 
 import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from dho_prompt.data.pair import PairLoader
 from dho_prompt.data.views import SHARED_TRANSFORMS, SharedCrop, View
 from dho_prompt.engine import ENGINE, TRAINER_REGISTRY, Resumable, load_strictly
 from dho_prompt.engine import TrainerX as OurTrainerX
 from dho_prompt.engine.rng import untouched_rng
-from dho_prompt.hosts import Adapter, adapter_for, gpu_needed, repaired
-from dho_prompt.inference import blend
+from dho_prompt.evaluation.evaluated import EvaluatedRun
+from dho_prompt.hosts import Adapter, adapter_for, dassl_may_break, gpu_needed, repaired
 from dho_prompt.injection import FeatureTap, add_loss, outputs_changed
 from dho_prompt.losses import kd_divergence
 from dho_prompt.pathway import KD_HEAD, DHORun
@@ -85,6 +87,14 @@ class HostSide(RecordedRun):
     adapter: Adapter
     _host_models_only = False
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        with dassl_may_break(self.host):
+            super().__init__(*args, **kwargs)
+
+    def train(self, *args: Any) -> None:
+        with dassl_may_break(self.host):
+            super().train(*args)
+
     def check_cfg(self, cfg: Any) -> None:
         if "DHO" not in cfg.TRAINER:
             raise ValueError(
@@ -98,6 +108,10 @@ class HostSide(RecordedRun):
             )
         if cfg.DATALOADER.K_TRANSFORMS != 1:
             raise ValueError(f"DATALOADER.K_TRANSFORMS is {cfg.DATALOADER.K_TRANSFORMS}; DHO takes 1")
+        if cfg.OPTIM.get("SCHEDULE_BY", "epoch") != "epoch":
+            raise ValueError(
+                "OPTIM.SCHEDULE_BY is iteration, but the host's trainer changes its learning rate by epoch"
+            )
         self.adapter.check(cfg)
         super().check_cfg(cfg)
 
@@ -145,6 +159,14 @@ class HostSide(RecordedRun):
         with self.host_models_only():
             super().update_lr(names)
 
+    @property
+    def depends_on_classes(self) -> bool:
+        """Whether the host trains something with a row for each class, such as CoOp's class-specific contexts."""
+        weights = (
+            weight for name in self.get_model_names() if name != KD_HEAD for weight in self._models[name].parameters()
+        )
+        return any(weight.requires_grad and weight.dim() > 1 and len(weight) == self.num_classes for weight in weights)
+
     def features(self) -> Tensor:
         """(batch, d) image features of the call that the tap kept."""
         if self.tap.call is None:
@@ -165,8 +187,8 @@ class HostSide(RecordedRun):
             )
         return features
 
-    def extra_state(self) -> Dict[str, Any]:
-        return {**super().extra_state(), "host": {name: getattr(self, name) for name in self.adapter.state}}
+    def large_state(self) -> Dict[str, Any]:
+        return {**super().large_state(), "host": {name: getattr(self, name) for name in self.adapter.state}}
 
     def load_extra_state(self, state: Dict[str, Any]) -> None:
         super().load_extra_state(state)
@@ -176,21 +198,45 @@ class HostSide(RecordedRun):
     def load_model(self, directory: str, epoch: Optional[int] = None) -> None:
         """The host's own way for the host's models; the KD head strictly, and only for the classes it was trained on.
 
+        With TRAINER.DHO.ALPHA 1 the run may be one of the host alone, which has no KD head.
+
         Raises:
             FileNotFoundError: a model has no such file.
             ValueError: the KD head is of other classes or another size, or a host's file has nothing for its model.
         """
+        if directory and self.cfg.TRAINER.DHO.ALPHA == 1 and not os.path.isdir(os.path.join(directory, KD_HEAD)):
+            print(
+                f"{directory} has no {KD_HEAD}: with TRAINER.DHO.ALPHA 1 {self.host.__name__}'s prediction does alone"
+            )
+            self.has_kd_head = False
+            with self.host_models_only():
+                self._load_model(directory, epoch)
+        else:
+            self._load_model(directory, epoch)
+
+    def _load_model(self, directory: str, epoch: Optional[int]) -> None:
         if not directory or not _has_own(self.host, "load_model"):
             super().load_model(directory, epoch)
             return
         checkpoints = self.checked_checkpoints(directory, epoch)
-        path, head = checkpoints.pop(KD_HEAD)
-        for name, (host_path, checkpoint) in checkpoints.items():
-            _report_skipped(self._models[name], checkpoint["state_dict"], host_path)
-        with repaired(self.host, "load_model"), self.host_models_only():
-            self.host.load_model(self, directory, epoch)
-        print(f"Load {path} to {KD_HEAD} (epoch={head['epoch']})")
-        load_strictly(self._models[KD_HEAD], head, path)
+        own = {name: found for name, found in checkpoints.items() if name != KD_HEAD}
+        for name, (path, checkpoint) in own.items():
+            _report_skipped(self._models[name], checkpoint["state_dict"], path)
+        fitted = {os.path.abspath(path): checkpoint for path, checkpoint in own.values()}
+        with repaired(self.host, "load_model", fitted), self.host_models_only():
+            try:
+                self.host.load_model(self, directory, epoch)
+            except RuntimeError as error:  # torch's, about sizes
+                raise ValueError(
+                    f"{self.host.__name__} cannot load {directory} for the {self.num_classes} classes of "
+                    f"{self.cfg.DATASET.NAME}: {error}. Evaluate the data set that it was trained on, with this one in "
+                    "TEST.SHIFTED_SETS"
+                ) from error
+        if KD_HEAD in checkpoints:
+            path, head = checkpoints[KD_HEAD]
+            print(f"Load {path} to {KD_HEAD} (epoch={head['epoch']})")
+            load_strictly(self._models[KD_HEAD], head, path)
+        self.note_loaded(directory, epoch)
 
 
 class HostWithDHO(DHORun, HostSide, Resumable):
@@ -202,6 +248,18 @@ class HostWithDHO(DHORun, HostSide, Resumable):
             self.add_kd_head(self.adapter.student_clip(self))
 
     # Training
+
+    def _unlabelled_pool(self) -> List[Any]:
+        return [] if self.dho_loss.lam == 1 else super()._unlabelled_pool()
+
+    def batches_without_pool(self) -> PairLoader:
+        return PairLoader(self.train_loader_x, None) if self.dho_loss.lam == 1 else super().batches_without_pool()
+
+    def before_train(self) -> None:
+        super().before_train()
+        if self.dho_loss.lam == 1:
+            print("TRAINER.DHO.LAMBDA is 1: the KD head is not trained, and no unlabelled image is read")
+            self.crop.hide("img_teacher")
 
     def forward_backward(self, batch: Dict[str, Any]) -> Dict[str, Any]:
         """The host's step with the KD loss in its backward pass; the log gains ``loss_kd_x`` and ``loss_kd_u``."""
@@ -276,16 +334,14 @@ class HostWithDHO(DHORun, HostSide, Resumable):
 
     def predict(self, images: Tensor) -> Dict[str, Tensor]:
         with self.tap:
-            ce_logits = super(RecordedRun, self).model_inference(images)  # the host's
+            ce_logits = super(EvaluatedRun, self).model_inference(images)  # the host's
         kd_logits = self.kd_head(self.features())
         if not isinstance(ce_logits, Tensor) or ce_logits.shape != kd_logits.shape:
             raise ValueError(
                 f"{self.host.__name__}.model_inference must return logits of shape {tuple(kd_logits.shape)} "
                 "(batch, classes) to be mixed with the KD head's"
             )
-        alpha, beta = self.mix["alpha"], self.mix["beta"]
-        mixed = ce_logits if alpha == 1 else blend(ce_logits, kd_logits, alpha, beta)
-        return {"blend": mixed, "ce": ce_logits, "kd": kd_logits}
+        return {"ce": ce_logits, "kd": kd_logits} if self.has_kd_head else {"ce": ce_logits}
 
 
 def check_same_view(crop: SharedCrop, transform: Callable[[Image.Image], Any]) -> None:

@@ -1,33 +1,26 @@
-"""What surrounds every trainer's own method: protocol checks, the split's record, accuracy by head, result files."""
+"""What surrounds every trainer's own method: protocol checks, the split's record, result files."""
 
 from __future__ import annotations
 
 import contextlib
 import time
 from pathlib import Path
-from typing import Any, ContextManager, Dict, List, Optional
+from typing import Any, ContextManager, Dict, Optional
 
-import torch
-from torch import Tensor, nn
-from tqdm import tqdm
+from torch import nn
 
 from dho_prompt.config import plain
+from dho_prompt.data.labelled import check_obeyed
 from dho_prompt.data.splits import keep_split, split_record
-from dho_prompt.engine import (
-    ENGINE,
-    ENGINE_VERSION,
-    build_data_loader,
-    build_dataset,
-    build_lr_scheduler,
-    build_optimizer,
-    build_transform,
-)
-from dho_prompt.evaluation.runs import RESULTS, begin_run, versions
-from dho_prompt.evaluation.tally import HeadTally
-from dho_prompt.files import write_json
+from dho_prompt.engine import ENGINE, ENGINE_VERSION, build_lr_scheduler, build_optimizer
+from dho_prompt.evaluation.evaluated import EvaluatedRun
+from dho_prompt.evaluation.runs import CONFIG, EVALUATION, RESULTS, begin_run, versions
+from dho_prompt.files import read_json, write_json
+
+MEASURED = ("accuracy", "ece", "classes")
 
 
-class RecordedRun:
+class RecordedRun(EvaluatedRun):
     """Mix into a trainer with Dassl's contract, before its class.
 
     The trainer gives :meth:`predict`, and calls :meth:`know_data` once its loaders are built.
@@ -35,11 +28,14 @@ class RecordedRun:
 
     # Data
 
+    evaluation_file = EVALUATION  # in the output folder; what an evaluation of a trained run writes
+
     def know_data(self) -> None:
-        """Take the class names from the data set, and refuse to choose a model on the test set."""
-        self.accuracies: Dict[str, Dict[str, float]] = {}  # percent, by test set and head
-        self._mix_is_open = False
-        self.classnames = all_classnames(self.lab2cname, self.num_classes)
+        """Take the classes from the data set, and refuse to choose a model on the test set."""
+        self._training = self._mix_is_open = False
+        self.evaluated: Optional[Dict[str, Any]] = None  # the trained run that is evaluated, see note_loaded
+        check_obeyed(self.cfg, self.dm.dataset)
+        self.know_classes()
         self.val_is_test = _share_images(self.dm.dataset.val, self.dm.dataset.test)
         self._check_protocol()
 
@@ -77,7 +73,7 @@ class RecordedRun:
     # Training
 
     def before_train(self) -> None:
-        cfg = self.cfg
+        cfg, self._training = self.cfg, True
         begin_run(cfg.OUTPUT_DIR, plain(cfg))
         labelled, pool = self.labelled_and_pool()
         self.split = split_record(labelled, pool, getattr(self.dm.dataset, "root", Path(cfg.DATASET.ROOT)))
@@ -85,10 +81,15 @@ class RecordedRun:
         super().before_train()
 
     def extra_state(self) -> Dict[str, Any]:
-        state: Dict[str, Any] = {"classnames": list(self.classnames)}
+        state: Dict[str, Any] = {"classnames": list(self.classes.names), "class_ids": self.classes.ids}
         if getattr(self, "scaler", None) is not None:
             state["scaler"] = self.scaler.state_dict()
         return state
+
+    def _restore_all(self, directory: str, file_name: str, checkpoints: Dict[str, Dict[str, Any]]) -> None:
+        for name in self.class_bound_models():  # before anything is loaded
+            self.check_same_classes(checkpoints[name], str(Path(directory) / name / file_name))
+        super()._restore_all(directory, file_name, checkpoints)
 
     def load_extra_state(self, state: Dict[str, Any]) -> None:
         if getattr(self, "scaler", None) is not None and state.get("scaler"):
@@ -96,69 +97,33 @@ class RecordedRun:
 
     # Evaluation
 
-    def predict(self, images: Tensor) -> Dict[str, Tensor]:
-        """Scores (batch, classes) by name of the predictor; the first is the method's prediction."""
-        raise NotImplementedError
+    def load_model(self, directory: str, epoch: Optional[int] = None) -> None:
+        super().load_model(directory, epoch)
+        self.note_loaded(directory, epoch)
 
-    def parse_batch_test(self, batch: Dict[str, Any]) -> tuple:
-        images, self._labels = super().parse_batch_test(batch)
-        return images, self._labels
+    def note_loaded(self, directory: str, epoch: Optional[int]) -> None:
+        """Outside of training, the next test is the evaluation of a trained run: it writes a file of its own."""
+        if not directory or self._training:
+            return
+        folder = Path(directory)
+        trained = read_json(folder / CONFIG)["DATASET"] if (folder / CONFIG).exists() else {}
+        self.evaluated = {
+            "run": str(folder),
+            "epoch": "best on validation" if epoch is None else epoch,
+            "trained_on": {key: trained.get(key) for key in ("NAME", "NUM_SHOTS", "SUBSAMPLE_CLASSES")},
+        }
+        self.split = read_json(folder / "split.json") if (folder / "split.json").exists() else None
 
-    def model_inference(self, input: Tensor) -> Tensor:
-        with self.autocast():
-            scores = self.predict(input)
-        self._tally.add(scores, self._labels)
-        return next(iter(scores.values()))
-
-    @torch.no_grad()
     def test(self, split: Optional[str] = None) -> float:
         if split is None and self._mix_is_open:
             self._mix_is_open = False
             self.before_test()
-        self._tally = HeadTally()
         accuracy = super().test(split)
-        if split is None:
-            self.accuracies[self.cfg.TEST.SPLIT] = self._tally.percentages()
-            print(f"{self.cfg.TEST.SPLIT}: {self._tally}")
+        if split is None and self.evaluated is not None:
+            self.test_shifted()
+            path = write_json(Path(self.cfg.OUTPUT_DIR) / self.evaluation_file, self.results())
+            print(f"Evaluation saved to {path}")
         return accuracy
-
-    @torch.no_grad()
-    def test_shifted(self) -> None:
-        """Evaluate the sets of TEST.SHIFTED_SETS; they print no Dassl result lines, which name the test set alone."""
-        self.set_model_mode("eval")
-        for name in self.cfg.TEST.SHIFTED_SETS:
-            self._tally = HeadTally()
-            for batch in tqdm(self._shifted_loader(name), desc=name):
-                self.model_inference(self.parse_batch_test(batch)[0])
-            self.accuracies[name] = self._tally.percentages()
-            print(f"{name}: {self._tally}")
-
-    def _shifted_loader(self, name: str) -> Any:
-        cfg = self.cfg.clone()
-        cfg.defrost()
-        cfg.DATASET.NAME = name
-        dataset = build_dataset(cfg)
-        if all_classnames(dataset.lab2cname, dataset.num_classes) != self.classnames:
-            raise ValueError(f"{name} in TEST.SHIFTED_SETS does not have the classes of {self.cfg.DATASET.NAME}")
-        return build_data_loader(
-            cfg,
-            sampler_type=cfg.DATALOADER.TEST.SAMPLER,
-            data_source=dataset.test,
-            batch_size=cfg.DATALOADER.TEST.BATCH_SIZE,
-            tfm=build_transform(cfg, is_train=False),
-            is_train=False,
-        )
-
-    def check_extra_state(self, state: Dict[str, Any], path: str) -> None:
-        saved = state.get("classnames")  # a host's checkpoint does not say
-        if saved is not None and list(saved) != self.classnames and self.depends_on_classes:
-            before, now = (f"{len(names)} classes ({', '.join(names[:3])}, ...)" for names in (saved, self.classnames))
-            raise ValueError(f"{path} was trained on {before}, this data set has {now}; they must be the same")
-
-    @property
-    def depends_on_classes(self) -> bool:
-        """Whether what is trained has a part for each class, which means nothing for other classes."""
-        return False
 
     # Results
 
@@ -167,44 +132,35 @@ class RecordedRun:
         super().after_train()
         if not self.cfg.TEST.NO_TEST:
             self.test_shifted()
-        write_json(Path(self.cfg.OUTPUT_DIR) / RESULTS, self.results())
+        seconds = round(time.time() - self.time_start, 1)
+        write_json(Path(self.cfg.OUTPUT_DIR) / RESULTS, {**self.results(), "seconds": seconds})
         print(f"Results saved to {Path(self.cfg.OUTPUT_DIR) / RESULTS}")
+        self._training = False
 
     def before_test(self) -> None:
         """What is chosen after training and before the test set is seen."""
 
     def results(self) -> Dict[str, Any]:
-        """The content of ``results.json``; accuracies in percent."""
+        """The content of ``results.json`` or, for a trained run that was loaded, ``evaluation.json``.
+
+        Accuracies and calibration errors (``ece``) are in percent, by test set and head. ``classes`` says how many
+        classes a set has and among how many its images were scored.
+        """
         cfg = self.cfg
         return {
             "trainer": cfg.TRAINER.NAME,
             "dataset": cfg.DATASET.NAME,
             "shots": cfg.DATASET.NUM_SHOTS,
             "seed": cfg.SEED,
-            "accuracy": self.accuracies,
-            "split": {**self.split, "labelled": len(self.split["labelled"])},
+            **{kind: {name: found[kind] for name, found in self.measured.items()} for kind in MEASURED},
+            "split": None if self.split is None else {**self.split, "labelled": len(self.split["labelled"])},
             "epochs": cfg.OPTIM.MAX_EPOCH,
-            "seconds": round(time.time() - self.time_start, 1),
             "device": str(self.device),
             "engine": f"{ENGINE} {ENGINE_VERSION}",
             "versions": versions(),
+            **({} if self.evaluated is None else {"evaluated": self.evaluated}),
             "config": plain(cfg),
         }
-
-
-def all_classnames(lab2cname: Dict[int, str], num_classes: int) -> List[str]:
-    """The class names in the order of the labels.
-
-    Raises:
-        ValueError: a label has no name, because a class has no training image in the host's data set.
-    """
-    missing = [label for label in range(num_classes) if label not in lab2cname]
-    if missing:
-        raise ValueError(
-            f"{len(missing)} of {num_classes} classes have no training image (labels {missing[:5]}...), so their "
-            "names are not known; restore their folders"
-        )
-    return [lab2cname[label] for label in range(num_classes)]
 
 
 def _share_images(first: Any, second: Any) -> bool:

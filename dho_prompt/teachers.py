@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Optional, Sequence
+from pathlib import Path
+from typing import Any, Dict, Optional, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,14 @@ from torch.nn import functional as F
 
 from dho_prompt.clip.loading import LoadedCLIP
 from dho_prompt.clip.zeroshot import class_text_features
+from dho_prompt.engine import load_checkpoint, load_strictly
+from dho_prompt.methods.base import Method
+from dho_prompt.methods.coop import CoOpMethod
+from dho_prompt.methods.deep_prompts import CONTEXT, prompt_settings
+from dho_prompt.methods.promptsrc import PromptSRCMethod
+
+TEACHERS = "give a checkpoint of CoOp, PromptSRC or IVLP, e.g. prompt_learner/model.pth.tar-<epoch>"
+PROMPT_FOLDERS = ("prompt_learner", "VLPromptLearner")  # of CoOp's and PromptSRC's checkpoints
 
 
 class ZeroShotTeacher(nn.Module):
@@ -33,7 +42,7 @@ class ZeroShotTeacher(nn.Module):
     ) -> None:
         super().__init__()
         self.clip = clip
-        self.zeta = float(zeta) if zeta else own_zeta(clip)
+        self.zeta = float(zeta) if zeta else 1 / clip.logit_scale
         self.register_buffer("text_features", class_text_features(clip, classnames, templates).float())
 
     @torch.no_grad()
@@ -46,6 +55,93 @@ class ZeroShotTeacher(nn.Module):
         return super().train(False)  # a teacher never updates its statistics
 
 
-def own_zeta(clip: LoadedCLIP) -> float:
-    """The temperature that a CLIP was trained with: ``1 / exp(logit_scale)``, 0.01 for OpenAI's."""
-    return 1.0 / float(clip.logit_scale)
+class PromptTeacher(nn.Module):
+    """A CLIP with trained prompts as teacher.
+
+    Args:
+        method: the trained method, e.g. of :func:`load_prompts`.
+        zeta: temperature > 0 of its cosine logits, or None for the model's own ``1 / exp(logit_scale)``.
+
+    Shapes:
+        (batch, 3, clip.image_size, clip.image_size) normalised with clip.mean and clip.std -> (batch, classes)
+        float32 logits, without gradient.
+    """
+
+    def __init__(self, method: Method, zeta: Optional[float] = None) -> None:
+        super().__init__()
+        self.method, self.clip = method.requires_grad_(False).eval(), method.clip
+        self.zeta = float(zeta) if zeta else 1 / self.clip.logit_scale
+
+    @torch.no_grad()
+    def forward(self, images: Tensor) -> Tensor:
+        features = self.method.encode_image(images)
+        return self.method.logits(features) / (self.clip.logit_scale * self.zeta)
+
+    def train(self, mode: bool = True) -> Any:
+        return super().train(False)
+
+
+def load_prompts(clip: LoadedCLIP, classnames: Sequence[str], path: str) -> Method:
+    """The method that a checkpoint of CoOp, PromptSRC or IVLP was trained by, on ``clip``, with its prompts.
+
+    Number and kind of the prompts are read off the checkpoint. What it does not say is taken to be the default: the
+    class name stands at the end (CoOp), and the words "a photo of a" were the start (PromptSRC).
+
+    Args:
+        clip: the CLIP that the prompts were trained on.
+        classnames: one name per class.
+        path: a checkpoint file, ours or the method's published one, or the output folder of a run (its last
+            checkpoint).
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is of another method, another CLIP, or of other classes where the prompts belong to classes.
+    """
+    path = _checkpoint_file(path)
+    checkpoint = load_checkpoint(path, weights=True)
+    weights: Dict[str, Tensor] = checkpoint.get("state_dict", {})
+    if any("meta_net" in key or "compound_prompts" in key for key in weights):
+        raise ValueError(f"{path} is of CoCoOp or MaPLe, which cannot teach; {TEACHERS}")
+    if "ctx" in weights:
+        method: Method = _coop(clip, classnames, checkpoint, path)
+    elif CONTEXT in weights:
+        sizes = prompt_settings(weights)
+        method = PromptSRCMethod(
+            clip,
+            classnames,
+            n_ctx_text=sizes["N_CTX_TEXT"],
+            depth_text=sizes["PROMPT_DEPTH_TEXT"],
+            n_ctx_vision=sizes["N_CTX_VISION"],
+            depth_vision=sizes["PROMPT_DEPTH_VISION"],
+        )
+    else:
+        raise ValueError(
+            f"{path} holds no prompts that can teach: its entries are {', '.join(sorted(weights)[:5]) or 'none'}; "
+            f"{TEACHERS}"
+        )
+    for _, module in method.trainable():
+        load_strictly(module, checkpoint, path)
+    return method
+
+
+def _coop(clip: LoadedCLIP, classnames: Sequence[str], checkpoint: Dict[str, Any], path: str) -> CoOpMethod:
+    ctx = checkpoint["state_dict"]["ctx"]
+    if ctx.dim() == 3:
+        saved = checkpoint.get("trainer", {}).get("extra", {}).get("classnames", list(classnames))
+        if len(ctx) != len(classnames) or list(saved) != list(classnames):
+            raise ValueError(
+                f"{path} has prompts of its own for each of {len(ctx)} classes, which are not the {len(classnames)} of "
+                "this data set; only prompts that all classes share can teach other classes"
+            )
+    return CoOpMethod(clip, classnames, ctx.shape[-2], class_specific=ctx.dim() == 3)
+
+
+def _checkpoint_file(path: str) -> str:
+    """The file itself, or the last checkpoint in a run's output folder or in one model's folder."""
+    if not Path(path).is_dir():
+        return path
+    for folder in (Path(path), *(Path(path) / name for name in PROMPT_FOLDERS)):
+        pointer = folder / "checkpoint"
+        if pointer.is_file():
+            return str(folder / pointer.read_text(encoding="utf-8").strip())
+    raise FileNotFoundError(f"{path} has no checkpoint in {' or '.join(PROMPT_FOLDERS)}; name a checkpoint file")

@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from typing import List, Optional
+from typing import Any, Iterator, List, Optional
 
 from yacs.config import CfgNode
 
@@ -26,7 +27,7 @@ from dho_prompt.evaluation.runs import RESULTS, run_state
 
 ENVIRONMENT = "DHO_PROMPT_DEBUG"
 # file in trainers/: the plain trainer in it; <file>_dho.py has the one with DHO
-METHODS = {"coop": "CoOp", "promptsrc": "PromptSRC"}
+METHODS = {"coop": "CoOp", "linear_probe": "LinearProbe", "promptsrc": "PromptSRC", "vpt": "VPT"}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -101,6 +102,7 @@ def register() -> None:
     """Put our trainers and data sets in the registries; plain methods and data sets under names that are still free."""
     import dho_prompt.data.datasets  # noqa: F401  registers the data sets
 
+    register_if_absent(TRAINER_REGISTRY, import_module("dho_prompt.trainers.zeroshot").ZeroshotCLIP)
     for file, name in METHODS.items():
         plain_method = getattr(import_module(f"dho_prompt.trainers.{file}"), name)
         register_if_absent(TRAINER_REGISTRY, plain_method)
@@ -111,26 +113,15 @@ def run(argv: Optional[List[str]] = None) -> None:
     """Train, or evaluate with ``--eval-only``, what the arguments say; see :func:`main` for errors."""
     args = parser().parse_args(argv)
     cfg = setup_cfg(args)
-    if cfg.TORCH_THREADS:
-        import torch
-
-        torch.set_num_threads(cfg.TORCH_THREADS)
     if not (args.eval_only or args.no_train) and run_state(cfg.OUTPUT_DIR, plain(cfg)) == "finished":
         print(f"{cfg.OUTPUT_DIR} is finished ({RESULTS} is there): nothing to do")
         return
     setup_logger(cfg.OUTPUT_DIR)
-    print(describe_engine())
     if cfg.VERBOSE:
         print("Arguments")
         for name, value in sorted(vars(args).items()):
             print(f"  {name}: {value}")
-        print(f"Configuration\n{cfg}")
-        print(f"Environment\n{collect_env_info()}")
-    if cfg.SEED >= 0:
-        print(f"Setting fixed seed: {cfg.SEED}")
-        set_random_seed(cfg.SEED)
-    register()
-    trainer = build_trainer(cfg)
+    trainer = start(cfg)
     if args.eval_only:
         trainer.load_model(args.model_dir, epoch=args.load_epoch)
         trainer.test()
@@ -138,17 +129,41 @@ def run(argv: Optional[List[str]] = None) -> None:
         trainer.train()
 
 
-def main(argv: Optional[List[str]] = None) -> None:
-    """:func:`run`, with a wrong input shown as one message and exit status 1.
+def start(cfg: CfgNode) -> Any:
+    """Set what a run sets once (threads, seed, registries), say what it runs with, and build its trainer."""
+    if cfg.TORCH_THREADS:
+        import torch
 
-    The environment variable DHO_PROMPT_DEBUG=1 shows the traceback instead.
-    """
+        torch.set_num_threads(cfg.TORCH_THREADS)
+    print(describe_engine())
+    if cfg.VERBOSE:
+        print(f"Configuration\n{cfg}")
+        print(f"Environment\n{collect_env_info()}")
+    if cfg.SEED >= 0:
+        print(f"Setting fixed seed: {cfg.SEED}")
+        set_random_seed(cfg.SEED)
+    register()
+    from dho_prompt.data.datasets import import_datasets
+
+    import_datasets(cfg.DATASET.NAME, *cfg.TEST.SHIFTED_SETS)
+    return build_trainer(cfg)
+
+
+@contextmanager
+def one_message() -> Iterator[None]:
+    """Show a wrong input as one message, with exit status 1; DHO_PROMPT_DEBUG=1 shows the traceback instead."""
     try:
-        run(argv)
+        yield
     except (ValueError, OSError, FloatingPointError) as error:
         if os.environ.get(ENVIRONMENT):
             raise
         sys.exit(f"dho_prompt: error: {error}\n({ENVIRONMENT}=1 shows where)")
+
+
+def main(argv: Optional[List[str]] = None) -> None:
+    """:func:`run`, with a wrong input shown as one message."""
+    with one_message():
+        run(argv)
 
 
 if __name__ == "__main__":

@@ -6,11 +6,13 @@ import contextlib
 from typing import Any, ContextManager, Dict, List
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from dho_prompt.clip.loading import LoadedCLIP, load_clip
+from dho_prompt.clip.templates import templates_for
 from dho_prompt.config import PRECISIONS, check_choice
+from dho_prompt.data.unreadable import Replacements
 from dho_prompt.data.views import SharedCrop, View
 from dho_prompt.engine import (
     DataManager,
@@ -21,14 +23,27 @@ from dho_prompt.engine import (
     load_strictly,
 )
 from dho_prompt.methods.base import Method
+from dho_prompt.pool import labelled_batches
 from dho_prompt.record import RecordedRun
 from dho_prompt.schedules import warmup_cosine
 
 
 class SharedViews(DatasetWrapper):
-    """Dassl's dataset wrapper for a transform that returns several views of an image."""
+    """Dassl's dataset wrapper for a transform that returns several views of an image.
+
+    For training a few unreadable images are replaced (DATALOADER.MAX_UNREADABLE); for testing one is an error.
+    """
+
+    def __init__(self, cfg: Any, data_source: Any, transform: Any = None, is_train: bool = False) -> None:
+        super().__init__(cfg, data_source, transform, is_train)
+        self.replacements = Replacements(len(data_source), cfg.DATALOADER.MAX_UNREADABLE) if is_train else None
 
     def __getitem__(self, index: int) -> Dict[str, Any]:
+        if self.replacements is None:
+            return self._read(index)
+        return self.replacements.read(index, self._read, lambda index: self.data_source[index].impath)
+
+    def _read(self, index: int) -> Dict[str, Any]:
         try:
             sample = super().__getitem__(index)
         except OSError as error:  # Dassl's own reader does not say which file it was
@@ -76,6 +91,11 @@ class MethodTrainer(RecordedRun, TrainerX):
         self.lab2cname = self.dm.lab2cname
         self.know_data()
         self._check_batch_size(cfg.DATALOADER.TRAIN_X.BATCH_SIZE, len(self.dm.dataset.train_x))
+        self.pair_batches()
+
+    def pair_batches(self) -> None:
+        """Make an epoch as long as TRAIN.COUNT_ITER says, though there are labelled batches alone."""
+        self.train_loader_x = labelled_batches(self.cfg, self.train_loader_x)
 
     def _check_batch_size(self, batch_size: int, images: int) -> None:
         if batch_size <= images:
@@ -101,9 +121,9 @@ class MethodTrainer(RecordedRun, TrainerX):
             )
         self.model = self.build_method(clip, self.classnames).to(self.device).eval()
         for folder, module in self.model.trainable():
-            if cfg.MODEL.INIT_WEIGHTS:
-                self._start_from(module, cfg.MODEL.INIT_WEIGHTS)
             self.add_model(folder, module)
+        if cfg.MODEL.INIT_WEIGHTS:
+            self._start_from(cfg.MODEL.INIT_WEIGHTS)
         self.scaler = _grad_scaler(precision == "amp" and self.device.type == "cuda")
 
     def build_schedule(self, optimizer: Any, settings: Any) -> Any:
@@ -111,9 +131,18 @@ class MethodTrainer(RecordedRun, TrainerX):
             return super().build_schedule(optimizer, settings)
         return warmup_cosine(optimizer, settings.WARMUP_STEPS, settings.MAX_EPOCH * len(self.train_loader_x))
 
-    def _start_from(self, module: nn.Module, path: str) -> None:
-        load_strictly(module, load_checkpoint(path, weights=True), path)
-        print(f"Started from {path}")
+    def _start_from(self, path: str) -> None:
+        """A checkpoint starts the method's prompts, or its head if it has no prompts."""
+        if not self.get_model_names():
+            raise ValueError(
+                f"MODEL.INIT_WEIGHTS is {path}, but {self.cfg.TRAINER.NAME} trains nothing; leave it empty"
+            )
+        folder = self.get_model_names()[0]
+        checkpoint = load_checkpoint(path, weights=True)
+        if self.depends_on_classes:
+            self.check_same_classes(checkpoint, path)
+        load_strictly(self._models[folder], checkpoint, path)
+        print(f"Started {folder} from {path}")
 
     def autocast(self) -> ContextManager:
         """Mixed precision for PREC amp (float16 on CUDA, bfloat16 elsewhere), else nothing."""
@@ -154,6 +183,11 @@ class MethodTrainer(RecordedRun, TrainerX):
 
     def predict(self, images: Tensor) -> Dict[str, Tensor]:
         return {"ce": self.model(images).logits}
+
+
+def prompt_templates(cfg: Any) -> List[str]:
+    """The templates of the teacher and of heads that start from text: the configured ones, else the data set's."""
+    return list(cfg.TRAINER.DHO.TEACHER.TEMPLATES) or templates_for(cfg.DATASET.NAME)
 
 
 def load_configured_clip(key: str, node: Any, precision: str, device: torch.device) -> LoadedCLIP:

@@ -17,7 +17,8 @@ DATA=${DATA:-data}
 OUTPUT=${OUTPUT:-output}
 PYTHON=${PYTHON:-python}
 
-# compare NAME CONFIGS DEFAULT_CFG DEFAULT_METHODS DATASET SHOTS [KEY VALUE ...]: every method and seed, then the table
+# compare NAME CONFIGS DEFAULT_CFG DEFAULT_METHODS DATASET SHOTS [KEY VALUE ...]: every method and seed, then the table.
+# With ACTION=evaluate (scripts/ood_eval.sh) the finished runs are tested again instead of trained.
 compare() {
     local name=$1 configs=configs/trainers/$2 default_cfg=$3 methods=${METHODS:-$4}
     shift 4
@@ -26,8 +27,10 @@ compare() {
         sed -n '3,14s/^# \{0,1\}//p' scripts/common.sh >&2
         exit 2
     fi
-    local dataset=$1 shots=$2 labelled folders=() method seed cfg
+    local dataset=$1 shots=$2 action=${ACTION:-train} labelled folders=() missing=() method seed cfg
     shift 2
+    local again="METHODS=\"$methods\" SEEDS=\"${SEEDS:-1 2 3}\" ${CFG:+CFG=$CFG }${TAG:+TAG=$TAG }bash scripts/$name.sh"
+    again="$again $dataset $shots"
     cfg=${CFG:-$default_cfg}
     if [ -z "${CFG:-}" ] && [ -f "$configs/$dataset.yaml" ]; then cfg=$dataset; fi
     case $shots in
@@ -36,19 +39,57 @@ compare() {
     esac
     local run=${cfg}_$shots${TAG:+_$TAG}
     for method in $methods; do
-        local pool=()
-        case $method in *-labeled) pool=(TRAINER.DHO.UNLABELED none) ;; esac
-        folders+=("$OUTPUT/$dataset/$method/$run")
         for seed in ${SEEDS:-1 2 3}; do
-            "$PYTHON" -m dho_prompt.train \
-                --root "$DATA" \
-                --seed "$seed" \
-                --trainer "${method%-labeled}" \
-                --dataset-config-file "configs/datasets/$dataset.yaml" \
-                --config-file "$configs/$cfg.yaml" \
-                --output-dir "$OUTPUT/$dataset/$method/$run/seed$seed" \
-                "${labelled[@]}" ${pool[@]+"${pool[@]}"} "$@"
+            "$action"_run "$@"
         done
     done
+    "$action"_table
+}
+
+# train_run [KEY VALUE ...]: one method and seed of compare, whose variables it reads
+train_run() {
+    local pool=()
+    case $method in *-labeled) pool=(TRAINER.DHO.UNLABELED none) ;; esac
+    folders+=("$OUTPUT/$dataset/$method/$run/seed$seed")
+    "$PYTHON" -m dho_prompt.train \
+        --root "$DATA" \
+        --seed "$seed" \
+        --trainer "${method%-labeled}" \
+        --dataset-config-file "configs/datasets/$dataset.yaml" \
+        --config-file "$configs/$cfg.yaml" \
+        --output-dir "$OUTPUT/$dataset/$method/$run/seed$seed" \
+        "${labelled[@]}" ${pool[@]+"${pool[@]}"} "$@"
+}
+
+train_table() {
     "$PYTHON" -m dho_prompt.report "${folders[@]}" --save "$OUTPUT/$dataset/${name}_$run"
+}
+
+# evaluate_run [KEY VALUE ...]: the configuration is the run's own; the shifted sets are those of the data set's file
+evaluate_run() {
+    local folder=$OUTPUT/$dataset/$method/$run/seed$seed
+    if [ ! -f "$folder/results.json" ]; then
+        missing+=("$folder")
+        return
+    fi
+    folders+=("$folder")
+    "$PYTHON" -m dho_prompt.evaluate "$folder" \
+        --root "$DATA" \
+        --dataset-config-file "configs/datasets/$dataset.yaml" \
+        --file "$EVALUATION.json" \
+        "$@"
+}
+
+evaluate_table() {
+    if [ ${#folders[@]} -gt 0 ]; then
+        "$PYTHON" -m dho_prompt.report "${folders[@]}" --file "$EVALUATION.json" --ece \
+            --save "$OUTPUT/$dataset/${name}_${run}_$EVALUATION"
+    fi
+    if [ ${#missing[@]} -gt 0 ]; then
+        echo "Not evaluated, for these runs are not finished:" >&2
+        printf '  %s\n' "${missing[@]}" >&2
+        echo "They are made by (with the overrides of the other runs, if any):" >&2
+        echo "  $again" >&2
+        exit 1
+    fi
 }

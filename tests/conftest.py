@@ -54,3 +54,20 @@ def train_args(data_root, student_clip, teacher_clip, tmp_path):
         return flags + [word for pair in fixed.items() for word in pair]
 
     return arguments
+
+
+@pytest.fixture(scope="session")
+def students(tmp_path_factory):
+    """Folders of three tiny CLIPs in OpenAI's format too: narrow, wide, and narrow with other weights."""
+    from real_hosts import openai_clip
+
+    kinds = ((False, 3), (True, 3), (False, 4))
+    return [openai_clip(tmp_path_factory.mktemp("student") / "clip", wide, seed) for wide, seed in kinds]
+
+
+@pytest.fixture
+def host(name, students, teacher_clip, data_root, tmp_path):
+    """The checkout of another code base with the trainer ``name``, or a skipped test (see ``real_hosts.py``)."""
+    from real_hosts import Host
+
+    return Host(name, students, teacher_clip, data_root, tmp_path)

@@ -2,9 +2,10 @@
 
     python host_driver.py SETTINGS.json [train.py's arguments]
 
-SETTINGS: ``checkout``; ``plug`` (lines put behind train.py's imports); ``models`` (backbone name -> weights file);
-``pretend_gpu`` (make ``.cuda()`` do nothing, so that hosts that call it run on the CPU); ``script`` (run with
-train.py's names in place of its main part, or "").
+SETTINGS: ``checkout``; ``plug`` (lines put behind train.py's imports; "" leaves the file as it is); ``models``
+(backbone name -> weights file); ``hosts_teacher`` (folder of a CLIP in place of the one that a host fetches through
+open_clip); ``pretend_gpu`` (make ``.cuda()`` do nothing, so that hosts that call it run on the CPU); ``script`` (run
+with train.py's names in place of its main part, or "").
 """
 
 import json
@@ -26,12 +27,18 @@ from clip import clip  # noqa: E402  the checkout's
 clip._MODELS.update(settings["models"])
 clip._download = lambda url, *args: url
 
+import open_clip  # noqa: E402
+
+create = open_clip.create_model_and_transforms
+open_clip.create_model_and_transforms = lambda name, **more: create(f"local-dir:{settings['hosts_teacher']}")
+
 source = (checkout / "train.py").read_text()
-merge, last_import = "    extend_cfg(cfg)\n", "import trainers.zsclip\n"
-assert source.count(merge) == 1 and source.count(last_import) == 1
-source = source.replace(merge, merge + "    extend_cfg_dho(cfg)\n")
-added = "from dho_prompt import extend_cfg as extend_cfg_dho, with_dho\n" + settings["plug"]
-source = source.replace("\n\ndef print_args", f"\n{added}\n\ndef print_args", 1)
+(merge,) = (line for line in ("    extend_cfg(cfg)\n", "    extend_cfg(cfg, args)\n") if line in source)
+assert source.count(merge) == source.count("import trainers.zsclip\n") == source.count("\n\ndef print_args") == 1
+if settings["plug"]:
+    source = source.replace(merge, merge + "    extend_cfg_dho(cfg)\n")
+    added = "from dho_prompt import extend_cfg as extend_cfg_dho, with_dho\n" + settings["plug"]
+    source = source.replace("\n\ndef print_args", f"\n{added}\n\ndef print_args", 1)
 sys.argv = [str(checkout / "train.py"), *sys.argv[2:]]
 namespace = {"__name__": "train" if settings["script"] else "__main__"}
 exec(compile(source, sys.argv[0], "exec"), namespace)

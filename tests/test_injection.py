@@ -79,3 +79,20 @@ def test_the_tap_keeps_the_first_call_and_leaves_no_hook():
     with outputs_changed(tower, lambda output: output + 10):
         assert tower(torch.zeros(1), 1.0) == 11
     assert tower(torch.zeros(1), 1.0) == 1 and not tower._forward_hooks
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_further_images_leave_the_running_statistics(training):
+    torch.manual_seed(0)
+    tower = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4), torch.nn.Flatten()).train(training)
+    tap, images, weight = FeatureTap(tower), torch.randn(5, 3, 4, 4), tower[0].weight
+    with tap:
+        output = tower(images)
+    buffers = list(tower[1].buffers())
+    before = [buffer.clone() for buffer in buffers]
+    further = tap.encode(torch.randn(6, 3, 4, 4))
+    assert all(now is then for now, then in zip(tower[1].buffers(), buffers))
+    assert all(torch.equal(now, then) for now, then in zip(buffers, before))
+    both = torch.autograd.grad(output.square().sum() + further.sum(), weight, retain_graph=True)[0]
+    parts = [torch.autograd.grad(part, weight)[0] for part in (tower(images).square().sum(), further.sum())]
+    assert torch.allclose(both, sum(parts), atol=1e-5)

@@ -3,6 +3,7 @@
 import importlib
 import json
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from torch.nn import functional as F
 
 import dho_prompt.data.datasets  # noqa: F401  registers the data sets
 from dho_prompt import engine
-from dho_prompt.hosts import repaired
+from dho_prompt.hosts import dassl_may_break, repaired
 from dho_prompt.plugin import Adapter, check_same_view, with_dho
 from dho_prompt.train import parser, setup_cfg
 from stand_in_hosts import HOSTS, EngineStep, HostBase, LossStep, ScaledStep, TupleStep
@@ -77,6 +78,17 @@ def test_with_lambda_one_and_alpha_one_it_is_the_host_bit_for_bit(build, host, c
     assert equal(weights(plain), weights(dho))
     assert plain_log == log_of(capsys) and len(plain_log) > 6
     assert torch.equal(predictions(plain), predictions(dho))
+
+
+def test_with_lambda_one_no_unlabelled_image_is_read_and_the_teacher_sees_none(build):
+    trainer = build(PLUGGED[LossStep], *OFF, "TRAIN.COUNT_ITER", "train_u")
+    trainer.before_train()
+    batches = list(trainer.train_loader_x)
+    assert trainer.pool == [] and set(batches[0]) == {"img", "label", "domain", "impath", "index"}
+    assert len(batches) == len(build(alone(LossStep), output="alone").train_loader_x)
+    on = build(PLUGGED[LossStep], output="on")
+    on.before_train()
+    assert len(on.pool) == 40 and "img_u" in next(iter(on.train_loader_x))
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -226,6 +238,17 @@ def test_a_killed_run_ends_as_a_whole_one(build, host):
     assert torch.equal(predictions(whole), predictions(again))
 
 
+def test_the_hosts_averaged_weights_are_stored_once_a_checkpoint(build, tmp_path):
+    trainer = build(PLUGGED[TupleStep])
+    trainer.train()
+    stored = {
+        name: torch.load(tmp_path / "run" / name / "model.pth.tar-3", weights_only=True)["trainer"]["extra"]
+        for name in ("prompted", "kd_head")
+    }
+    assert "host" not in stored["kd_head"] and stored["kd_head"]["classnames"] == trainer.classnames
+    assert torch.equal(stored["prompted"]["host"]["average"]["offset"], trainer.average["offset"])
+
+
 def record_rates(trainer, kill_in=None):
     rates, step = [], trainer.forward_backward
 
@@ -284,15 +307,25 @@ def test_the_hosts_own_load_model_sees_its_models_only(build, tmp_path):
     assert equal(weights(trainer), weights(plain))
 
     other = build(plugged, "DATASET.SUBSAMPLE_CLASSES", "base", output="half")
-    with pytest.raises(ValueError, match="was trained on 5 classes"):
+    with pytest.raises(
+        ValueError, match="OwnLoading cannot load .* for the 3 classes of ImageNet: (?s:.*)size mismatch"
+    ):
         other.load_model(str(tmp_path / "run"), epoch=3)
     with pytest.raises(FileNotFoundError, match=r"holds model.pth.tar-3"):
         loaded.load_model(str(tmp_path / "run"), epoch=2)
+    # what the host alone has trained has no KD head
+    shutil.rmtree(tmp_path / "run" / "kd_head")
+    with pytest.raises(FileNotFoundError, match="has no folder of that model, only prompted"):
+        loaded.load_model(str(tmp_path / "run"), epoch=3)
+    host_only = build(plugged, *OFF, output="host_only")
+    host_only.load_model(str(tmp_path / "run"), epoch=3)
+    assert equal(weights(trainer), weights(host_only))
+
     path = tmp_path / "run" / "prompted" / "model.pth.tar-3"
     checkpoint = torch.load(path, weights_only=True)
     torch.save({**checkpoint, "state_dict": {"nothing": torch.zeros(1)}}, path)
     with pytest.raises(ValueError, match="has nothing for Prompted"):
-        loaded.load_model(str(tmp_path / "run"), epoch=3)
+        host_only.load_model(str(tmp_path / "run"), epoch=3)
 
 
 # What is refused
@@ -434,3 +467,15 @@ def test_repairs_last_as_long_as_the_method():
         assert host().build_model() == (engine.build_lr_scheduler, "their own")
         raise KeyError
     assert host().build_model() == (theirs, "their own")
+
+
+def test_a_dassl_broken_by_another_library_names_the_versions_that_work():
+    namespace = {"__name__": "dassl.optim.somewhere", "__builtins__": __builtins__}
+    exec("def build(broken):\n    return broken.no_such_thing", namespace)
+    words = r"Dassl breaks in dassl\.optim\.somewhere\.build under LossStep.*0\.6\.3"
+    with pytest.raises(RuntimeError, match=words), dassl_may_break(LossStep):
+        namespace["build"](torch)
+    with pytest.raises(AttributeError, match="no_such_thing"), dassl_may_break(LossStep):
+        raise AttributeError("no_such_thing")
+    with pytest.raises(ValueError, match="their own words"), dassl_may_break(LossStep):
+        raise ValueError("their own words")

@@ -104,7 +104,7 @@ def test_weights_of_other_classes_or_settings_are_refused(train_args, tmp_path):
     main(train_args("CoOpDHO", *half))
     flags = ["--eval-only", "--model-dir", str(tmp_path / "run"), "--load-epoch", "3"]
     message = fails(flags + train_args("CoOpDHO", output=tmp_path / "all"))
-    assert "trained on 3 classes (tench" in message and "has 5" in message
+    assert "trained on 3 classes (n01440764 (tench)" in message and "2 of the 5 classes" in message
     message = fails(flags + train_args("CoOpDHO", *half, "TRAINER.COOP.N_CTX", "3", output=tmp_path / "longer"))
     assert "size mismatch" in message and "N_CTX" in message
     # a generic context means the same for every class list
@@ -277,7 +277,7 @@ def test_damaged_data_are_named(train_args, tmp_path):
 
     root = write_imagenet(tmp_path / "data")
     arguments = ["--root", str(root)] + train_args(
-        "CoOp", "DATASET.NUM_SHOTS", "-1", "DATALOADER.TRAIN_X.BATCH_SIZE", "5"
+        *("CoOp", "DATASET.NUM_SHOTS", "-1", "DATALOADER.TRAIN_X.BATCH_SIZE", "5", "DATALOADER.MAX_UNREADABLE", "0")
     )[2:]
     images = root / "imagenet" / "images"
 
@@ -311,10 +311,10 @@ def test_an_image_of_the_pool_that_cannot_be_read_is_named(train_args, tmp_path)
     from tests_support import write_imagenet
 
     root = write_imagenet(tmp_path / "data")
-    arguments = ["--root", str(root)] + train_args("CoOpDHO", "DATASET.NUM_SHOTS", "1", "TRAIN.COUNT_ITER", "train_u")[
-        2:
-    ]
+    opts = ("DATASET.NUM_SHOTS", "1", "TRAIN.COUNT_ITER", "train_u", "DATALOADER.MAX_UNREADABLE", "6")
+    arguments = ["--root", str(root)] + train_args("CoOpDHO", *opts)[2:]
     for path in (root / "imagenet" / "images" / "train" / "n04147183").iterdir():
         Image.new("L", (4, 4)).save(path, format="PNG")
         path.write_bytes(path.read_bytes()[:40])
-    assert "n04147183" in fails(arguments)
+    message = fails(arguments)
+    assert "n04147183" in message and "MAX_UNREADABLE 6" in message

@@ -54,8 +54,14 @@ def templates_for(dataset_name: str) -> list[str]:
         >>> templates_for("dtd")
         ['{} texture.']
     """
-    name = dataset_name.lower().replace("_", "").replace("-", "")
+    name = dataset_name.rpartition(":")[2].lower().replace("_", "").replace("-", "")
     for family, templates in _FAMILIES.items():
         if name.startswith(family):
             return list(templates)
     return [_SINGLE[name]] if name in _SINGLE else list(DEFAULT)
+
+
+def single_template(dataset_name: str) -> str:
+    """The one template of a data set that CoOp's zero-shot baseline uses; ``a photo of a {}.`` for ImageNet."""
+    name = dataset_name.lower().replace("_", "").replace("-", "")
+    return DEFAULT[0] if name.startswith("imagenet") else templates_for(dataset_name)[0]

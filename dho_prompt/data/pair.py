@@ -10,6 +10,8 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
+from dho_prompt.data.unreadable import Replacements
+
 COUNTS = ("train_x", "train_u", "smaller_one")
 
 
@@ -20,6 +22,7 @@ class UnlabelledImages(Dataset):
         items: objects with ``impath``; nothing else of them is read.
         transform: PIL image -> dict of tensors (:class:`~dho_prompt.data.views.SharedCrop`).
         read_image: path -> PIL image.
+        max_unreadable: how many images may be unreadable and are replaced (:class:`.unreadable.Replacements`).
     """
 
     def __init__(
@@ -27,14 +30,19 @@ class UnlabelledImages(Dataset):
         items: Sequence[Any],
         transform: Callable[[Image.Image], Dict[str, Any]],
         read_image: Callable[[str], Image.Image],
+        max_unreadable: int = 0,
     ) -> None:
         self.paths = [item.impath for item in items]
         self.transform, self.read_image = transform, read_image
+        self.replacements = Replacements(len(self.paths), max_unreadable)
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, index: int) -> Dict[str, Any]:
+        return self.replacements.read(index, self._read, self.paths.__getitem__)
+
+    def _read(self, index: int) -> Dict[str, Any]:
         return {**self.transform(self.read_image(self.paths[index])), "index": index}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import defaultdict
 from pathlib import Path
 from typing import Any, Dict, Iterable, List, Sequence, Tuple
@@ -12,7 +13,10 @@ from dho_prompt.files import PathLike, read_json, write_json
 
 def relative_name(impath: PathLike, root: PathLike) -> str:
     """``impath`` below ``root`` with forward slashes, so that names agree between machines."""
-    path, root = Path(impath), Path(root)
+    name, folder = os.fspath(impath), os.path.join(os.fspath(root), "")
+    if os.sep == "/" and name.startswith(folder) and "//" not in name and "/./" not in name:
+        return name[len(folder) :]  # a million names: pathlib takes seconds
+    path = Path(impath)
     try:
         return path.relative_to(root).as_posix()
     except ValueError:
@@ -38,15 +42,19 @@ def few_shot(items: Iterable[Any], shots: int, seed: int, root: PathLike) -> Lis
     items = list(items)
     if shots < 1:
         return items
-    by_label: Dict[int, List[Tuple[str, str, Any]]] = defaultdict(list)
+    by_label: Dict[int, List[Any]] = defaultdict(list)
     for item in items:
-        name = relative_name(item.impath, root)
-        by_label[item.label].append((hashlib.sha256(f"{seed}/{name}".encode()).hexdigest(), name, item))
+        by_label[item.label].append(item)
     drawn = []
     for label in sorted(by_label):
-        ranked = sorted(by_label[label], key=lambda entry: entry[:2])[:shots]
+        ranked = sorted((_rank(item, seed, root) for item in by_label[label]), key=lambda entry: entry[:2])[:shots]
         drawn.extend(item for _, _, item in sorted(ranked, key=lambda entry: entry[1]))
     return drawn
+
+
+def _rank(item: Any, seed: int, root: PathLike) -> Tuple[str, str, Any]:
+    name = relative_name(item.impath, root)
+    return hashlib.sha256(f"{seed}/{name}".encode()).hexdigest(), name, item
 
 
 def split_record(labelled: Sequence[Any], pool: Sequence[Any], root: PathLike) -> Dict[str, Any]:

@@ -71,6 +71,10 @@ class SharedCrop:
         if view != self.views["img"]:
             self.views[key] = view
 
+    def hide(self, key: str) -> None:
+        """Give the crop in that view no longer."""
+        self.views.pop(key, None)
+
     def __call__(self, image: Image.Image) -> Dict[str, Tensor]:
         if self.crop:
             top, left, height, width = RandomResizedCrop.get_params(image, list(self.scale), [3 / 4, 4 / 3])

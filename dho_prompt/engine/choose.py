@@ -9,7 +9,8 @@ from importlib.util import find_spec
 from typing import Any
 
 VARIABLE = "DHO_PROMPT_ENGINE"
-_WORKS_WITH = "It is known to work at version 0.6.3 with wilds 1.2.2, gdown, scipy, scikit-learn, yacs and tabulate"
+WORKS_WITH = "Dassl 0.6.3 is known to work here, on torch 2.1.2 with numpy 1.26 and on torch 2.15 with numpy 2.4"
+_NEEDS = "It needs wilds 1.2.2, gdown, scipy, scikit-learn, yacs and tabulate"
 
 
 def choose_engine() -> str:
@@ -49,6 +50,6 @@ def import_dassl() -> Any:
         return import_module("dassl")
     except Exception as error:
         raise ImportError(
-            f"Dassl cannot be imported ({type(error).__name__}: {error}). {_WORKS_WITH}. Repair or remove it, or set "
-            f"{VARIABLE}=embedded to use the embedded engine in its place"
+            f"Dassl cannot be imported ({type(error).__name__}: {error}). {WORKS_WITH}. {_NEEDS}. Repair or remove "
+            f"it, or set {VARIABLE}=embedded to use the embedded engine in its place"
         ) from error

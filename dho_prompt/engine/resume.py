@@ -36,8 +36,9 @@ class Resumable:
     the last epoch's, those of ``TRAIN.CHECKPOINT_FREQ``, and ``model-best.pth.tar`` with validation.
 
     A file holds Dassl's keys (``state_dict``, ``epoch``, ``optimizer``, ``scheduler``, ``val_result``) and
-    ``trainer``: the random generators (``rng``), ``best_result``, the trainer's own ``extra`` state, and
-    ``resume_only`` (whether the file may be deleted later). All are read with ``weights_only=True``.
+    ``trainer``: the random generators (``rng``), ``best_result``, the trainer's own ``extra`` state (its large part in
+    the first registered model's file alone), and ``resume_only`` (whether the file may be deleted later). All are read
+    with ``weights_only=True``.
 
     A trainer that overrides ``after_epoch`` or ``before_train`` calls ``super()``'s last in the former and first in
     the latter, and draws no random numbers after either call.
@@ -58,11 +59,20 @@ class Resumable:
         """More to restore, such as a GradScaler's state; tensors and plain values only."""
         return {}
 
-    def check_extra_state(self, state: dict[str, Any], path: str) -> None:
-        """Raise a ``ValueError`` if a model that is about to be evaluated does not belong to this trainer's data."""
+    def large_state(self) -> dict[str, Any]:
+        """What of the extra state is too large for every file; it is written with the first registered model only."""
+        return {}
+
+    def fit_checkpoint(self, name: str, checkpoint: dict[str, Any], path: str) -> dict[str, Any] | None:
+        """What :meth:`load_model` gives to the model ``name`` of a checkpoint; None leaves the model as it is.
+
+        Raises:
+            ValueError: it does not belong to this trainer's data.
+        """
+        return checkpoint
 
     def load_extra_state(self, state: dict[str, Any]) -> None:
-        """Take back what :meth:`extra_state` gave."""
+        """Take back what :meth:`extra_state` and :meth:`large_state` gave."""
 
     # saving
 
@@ -104,7 +114,8 @@ class Resumable:
             "extra": self.extra_state(),
             "resume_only": resume_only,
         }
-        for name in self.get_model_names():
+        only_first = {**shared, "extra": {**shared["extra"], **self.large_state()}}
+        for index, name in enumerate(self.get_model_names()):
             optim, sched = self._optims[name], self._scheds[name]
             state = {
                 "state_dict": unwrap(self._models[name]).state_dict(),
@@ -112,7 +123,7 @@ class Resumable:
                 "optimizer": None if optim is None else optim.state_dict(),
                 "scheduler": None if sched is None else sched.state_dict(),
                 "val_result": None if val_result is None else float(val_result),
-                "trainer": shared,
+                "trainer": shared if index else only_first,
             }
             folder = os.path.join(directory, name)
             save_checkpoint(state, folder, is_best=is_best, model_name=model_name, verbose=not resume_only)
@@ -267,8 +278,8 @@ class Resumable:
     def load_model(self, directory: str, epoch: int | None = None) -> None:
         """Load the weights of every registered model, strictly.
 
-        What :meth:`extra_state` gave when the file was written goes to :meth:`check_extra_state` first (empty for a
-        file that Dassl wrote); it is not applied.
+        Each checkpoint passes :meth:`fit_checkpoint` first. What :meth:`extra_state` gave when the file was written
+        is not applied.
 
         Args:
             directory: output folder of a run; empty: nothing is loaded, which is said.
@@ -295,9 +306,8 @@ class Resumable:
             if not os.path.isfile(path):
                 raise FileNotFoundError(f"there is no {path}; {_what_there_is(os.path.dirname(path))}")
         checkpoints = {name: load_checkpoint(path, weights=True) for name, path in paths.items()}
-        for name, checkpoint in checkpoints.items():
-            self.check_extra_state((checkpoint.get("trainer") or {}).get("extra", {}), paths[name])
-        return {name: (paths[name], checkpoint) for name, checkpoint in checkpoints.items()}
+        fitted = {name: self.fit_checkpoint(name, checkpoint, paths[name]) for name, checkpoint in checkpoints.items()}
+        return {name: (paths[name], checkpoint) for name, checkpoint in fitted.items() if checkpoint is not None}
 
     # a loss that is not a number
 

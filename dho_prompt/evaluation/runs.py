@@ -12,7 +12,7 @@ from typing import Any, Dict, Optional
 from dho_prompt.config import differences
 from dho_prompt.files import PathLike, read_json, write_json
 
-CONFIG, RESULTS = "config.json", "results.json"
+CONFIG, RESULTS, EVALUATION = "config.json", "results.json", "evaluation.json"
 
 # Keys that do not change the experiment: a run may be resumed with other values (another number of workers only
 # draws other crops). A file of weights is none of them: another file is another model

@@ -252,10 +252,19 @@ def test_load_model(make_cfg, tiny, tmp_path, capsys):
         trainer.load_model(str(tmp_path), epoch=4)
     capsys.readouterr()
     trainer.load_model("")
-    checked = []
-    trainer.check_extra_state = lambda state, path: checked.append((os.path.basename(os.path.dirname(path)), state))
+    offered = []
+
+    def fit(name, checkpoint, path):
+        offered.append((name, checkpoint["trainer"]["extra"], os.path.basename(os.path.dirname(path))))
+        return None if name == "head" else checkpoint
+
+    trainer.fit_checkpoint = fit
+    before = [weight.clone() for weight in trainer.head.parameters()]
     trainer.load_model(run, epoch=4)
-    assert checked == [("body", {"steps": 8}), ("head", {"steps": 8})]
+    assert offered == [("body", {"steps": 8}, "body"), ("head", {"steps": 8}, "head")]
+    assert all(torch.equal(old, new) for old, new in zip(before, trainer.head.parameters()))
+    trainer.fit_checkpoint = lambda name, checkpoint, path: checkpoint
+    trainer.load_model(run, epoch=4)
     assert trainer.steps == 0
     path = os.path.join(run, "body", NUMBERED + "4")
     assert f"Load {path} to body (epoch=4, val_result=none)" in capsys.readouterr().out

@@ -1,13 +1,15 @@
-"""What our data sets share: a full class list, base and new halves, few-shot labelled sets."""
+"""What our data sets share: a full class list, base and new halves, the choice of the labelled images."""
 
 from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any, List, Sequence
+from typing import Any, List, Optional, Tuple
 
+from dho_prompt.data.contents import Contents, ListedImage, refuse_unreadable
+from dho_prompt.data.labelled import choose_labelled
 from dho_prompt.data.splits import few_shot
-from dho_prompt.engine import DatasetBase, Datum
+from dho_prompt.engine import DatasetBase
 
 HALVES = ("all", "base", "new")
 
@@ -19,52 +21,68 @@ class NamedClasses(DatasetBase):
     class keeps its index and name whether it has images or not.
 
     Args:
-        classnames: the names, in the order of the labels. Names may repeat (ImageNet has two such pairs).
+        contents: the classes and the images of each part.
+        cfg: gives DATASET.NUM_SHOTS, LABELED_PERCENT, LABELED_LIST and SUBSAMPLE_CLASSES, DATALOADER.MAX_UNREADABLE
+            and SEED.
+
+    Attributes:
+        class_ids: position = label; what the class is called in every data set that has it: the wnid for ImageNet and
+            its relatives, else the name. Use these, not the names, to match classes: names may repeat.
+        labelled_by: how the labelled images were chosen, in words; "" for a set that exists for testing alone.
         root: the folder that file names are relative to.
-        train, val, test: Datum lists. ``val`` may be empty.
-        cfg: gives DATASET.NUM_SHOTS, SEED and DATASET.SUBSAMPLE_CLASSES.
+
+    Raises:
+        ValueError: a key does not fit the images.
+        OSError: an image of those that are tried cannot be read.
     """
 
-    def __init__(
-        self,
-        classnames: Sequence[str],
-        root: Path,
-        train: List[Datum],
-        val: List[Datum],
-        test: List[Datum],
-        cfg: Any,
-    ) -> None:
-        self.root = Path(root)
-        half = cfg.DATASET.SUBSAMPLE_CLASSES
-        kept = class_half(len(classnames), half)
-        shots, seed = cfg.DATASET.NUM_SHOTS, cfg.SEED
-        labelled = few_shot(relabel(train, kept), shots, seed, self.root)
+    def __init__(self, contents: Contents, cfg: Any) -> None:
+        refuse_unreadable(contents, cfg.DATALOADER.MAX_UNREADABLE)
+        self.root = Path(contents.root)
+        kept = class_half(len(contents.classnames), cfg.DATASET.SUBSAMPLE_CLASSES, contents.base)
+        train, val, test = contents.train, contents.val, contents.test
         tested = relabel(test, kept)
+        if train is test:
+            labelled, self.labelled_by = tested, ""
+        else:
+            labelled, self.labelled_by = self._labelled(train, kept, cfg)
         # CoOp's few-shot protocol draws at most 4 validation images per class; a test set offered as one stays whole
-        validated = tested if val is test else few_shot(relabel(val, kept), min(shots, 4), seed, self.root)
-        super().__init__(train_x=labelled, val=validated, test=tested)
+        shots = min(cfg.DATASET.NUM_SHOTS, 4)
+        validated = tested if val is test else few_shot(relabel(val, kept), shots, cfg.SEED, self.root)
+        # Alg. 1 line 7: the pool is every training image, and whatever else there is
+        pool = [*relabel(train, kept), *contents.unlabelled] if contents.unlabelled else None
+        super().__init__(train_x=labelled, train_u=pool, val=validated, test=tested)
         self._num_classes = len(kept)
-        self._classnames = [classnames[label] for label in kept]
+        self._classnames = [contents.classnames[label] for label in kept]
         self._lab2cname = dict(enumerate(self._classnames))
+        self.class_ids = [contents.class_ids[label] for label in kept]
+
+    def _labelled(self, train: List[ListedImage], kept: range, cfg: Any) -> Tuple[List[ListedImage], str]:
+        if not cfg.DATASET.LABELED_LIST:
+            return choose_labelled(relabel(train, kept), cfg, self.root)
+        chosen, how = choose_labelled(train, cfg, self.root)  # the list may be of all classes
+        return relabel(chosen, kept), how
 
 
-def class_half(count: int, half: str) -> range:
-    """The labels of ``all`` classes, the ``base`` half (the first ``ceil(count / 2)``) or the ``new`` half."""
+def class_half(count: int, half: str, middle: Optional[int] = None) -> range:
+    """The labels of ``all`` classes, the ``base`` half or the ``new`` half.
+
+    Args:
+        count: number of classes.
+        half: all, base or new.
+        middle: classes of the base half; default ``ceil(count / 2)``, CoOp's.
+    """
     if half not in HALVES:
         raise ValueError(f"DATASET.SUBSAMPLE_CLASSES is {half!r}; allowed are {', '.join(HALVES)}")
-    middle = math.ceil(count / 2)
+    middle = math.ceil(count / 2) if middle is None else middle
     return {"all": range(count), "base": range(middle), "new": range(middle, count)}[half]
 
 
-def relabel(items: List[Datum], kept: range) -> List[Datum]:
+def relabel(items: List[Any], kept: range) -> List[Any]:
     """The items whose label is in ``kept``, labelled from 0. The same list if nothing changes."""
     if kept.start == 0 and all(item.label < kept.stop for item in items):
         return items
-    return [
-        Datum(impath=item.impath, label=item.label - kept.start, domain=item.domain, classname=item.classname)
-        for item in items
-        if item.label in kept
-    ]
+    return [ListedImage(item.impath, item.label - kept.start, item.classname) for item in items if item.label in kept]
 
 
 def data_root(cfg: Any) -> Path:

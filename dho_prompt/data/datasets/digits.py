@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, List
 
+from dho_prompt.data.contents import Contents, ListedImage
 from dho_prompt.data.datasets.base import NamedClasses, data_root
 from dho_prompt.data.digits_images import write_digits
-from dho_prompt.engine import Datum
 from dho_prompt.files import read_json
 
 
@@ -24,13 +24,11 @@ class Digits(NamedClasses):
         content = read_json(root / "splits.json")
         classnames = content["classnames"]
 
-        def items(split: str) -> List[Datum]:
-            return [
-                Datum(impath=str(root / name), label=label, classname=classnames[label])
-                for name, label in content["splits"][split]
-            ]
+        def items(split: str) -> List[ListedImage]:
+            return [ListedImage(str(root / name), label, classnames[label]) for name, label in content["splits"][split]]
 
-        super().__init__(classnames, root, items("train"), items("val"), items(self.test_split), cfg)
+        parts = (items(split) for split in ("train", "val", self.test_split))
+        super().__init__(Contents(classnames, list(classnames), root, *parts), cfg)
 
 
 class DigitsV2(Digits):

@@ -1,0 +1,86 @@
+"""Say in a second or two, before any model loads, whether a data set is complete."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import List, Sequence, Tuple
+
+from tabulate import tabulate
+
+from dho_prompt.data.contents import Contents, refuse_unreadable
+from dho_prompt.data.layouts import LAYOUTS, Layout, find_layout
+from dho_prompt.data.own_folder import read_own_folder
+from dho_prompt.data.read import read_contents
+
+PARTS = ("train", "val", "test")
+
+
+def check(names: Sequence[str], root: Path) -> bool:
+    """Read data sets as training would, try a few images of each, and print a table and what is wrong.
+
+    A data set with fewer or more images than the full one is right, and a note says so.
+
+    Args:
+        names: of data sets, or folders of a user's own images; ``all`` stands for the fifteen of the table.
+        root: the folder of the data sets.
+
+    Returns:
+        Whether all are right.
+
+    Raises:
+        ValueError: a name is unknown.
+    """
+    rows, notes, wrong = [], [], []
+    for name in LAYOUT_NAMES if list(names) == ["all"] else names:
+        layout = find_layout(name)
+        try:
+            contents = read_contents(layout, root) if layout else read_own_folder(_folder(name))
+            refuse_unreadable(contents, sample=24)
+        except (OSError, ValueError) as error:
+            wrong.append(f"{name}: {error}")
+            continue
+        rows.append(_row(layout.name if layout else name, contents))
+        notes += _size_notes(layout, contents) if layout else []
+    if rows:
+        print(tabulate(rows, headers=("data set", "classes", *PARTS, "per class"), intfmt=","))
+    for line in notes:
+        print(f"note: {line}")
+    for line in wrong:
+        print(f"wrong: {line}")
+    return not wrong
+
+
+LAYOUT_NAMES = [layout.name for layout in LAYOUTS]
+
+
+def _folder(name: str) -> Path:
+    folder = Path(name).expanduser().absolute()
+    if not folder.is_dir():
+        raise ValueError(
+            f"is neither a data set nor a folder of your own images; data sets are {', '.join(LAYOUT_NAMES)}, or all"
+        )
+    return folder
+
+
+def _row(name: str, contents: Contents) -> List[object]:
+    train, val, test = contents.train, contents.val, contents.test
+    counts = Counter(item.label for item in train).values()
+    return [
+        name,
+        len(contents.classnames),
+        "-" if train is test else len(train),
+        "= test" if val is test else len(val) or "-",
+        len(test),
+        f"{min(counts)}-{max(counts)}",
+    ]
+
+
+def _size_notes(layout: Layout, contents: Contents) -> List[str]:
+    found = [len(contents.classnames), *(len(getattr(contents, part)) for part in PARTS)]
+    if contents.train is contents.test:
+        found[1] = 0
+    sizes: List[Tuple[str, int, int]] = list(
+        zip(("classes", *(f"{part} images" for part in PARTS)), found, (layout.classes, *layout.counts))
+    )
+    return [f"{layout.name} has {has:,} {what}, the full set {full:,}" for what, has, full in sizes if has != full]

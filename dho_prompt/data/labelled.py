@@ -1,0 +1,171 @@
+"""How many and which training images are labelled: shots per class, a percentage, or a list of names."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, defaultdict
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Dict, List, Sequence, Tuple
+
+from dho_prompt.data.splits import few_shot, relative_name
+from dho_prompt.files import PathLike
+
+KEYS = ("DATASET.NUM_SHOTS", "DATASET.LABELED_PERCENT", "DATASET.LABELED_LIST")
+
+
+def low_shot(items: Sequence[Any], percent: float, seed: int, root: PathLike) -> List[Any]:
+    """Draw ``percent`` % of all images, spread over the classes as evenly as possible (the paper's 1 % and 10 %).
+
+    The total is rounded down: 12,811 of ImageNet's 1,281,167 images for 1 %, 128,116 for 10 %, as in the lists of
+    SimCLR (Chen et al., 2020). Class sizes differ by one at most, except that a class with too few images gives all it
+    has; which classes have the odd image follows from a hash of seed and label. Within a class the images are those of
+    :func:`~dho_prompt.data.splits.few_shot`, so a smaller percentage is contained in a larger one of the same seed.
+
+    Args:
+        items: objects with ``impath`` and ``label``.
+        percent: above 0, at most 100.
+        seed: the run's seed.
+        root: the folder that the names are relative to.
+
+    Raises:
+        ValueError: ``percent`` is out of range, or so small that no image is left.
+    """
+    if not 0 < percent <= 100:
+        raise ValueError(f"DATASET.LABELED_PERCENT is {percent}; it must lie above 0 and at most at 100 (0.0 is off)")
+    total = int(len(items) * Fraction(str(percent)) / 100)
+    if total == 0:
+        raise ValueError(f"DATASET.LABELED_PERCENT {percent} of {len(items)} training images is less than one image")
+    by_label: Dict[int, List[Any]] = defaultdict(list)
+    for item in items:
+        by_label[item.label].append(item)
+    shares = _even_shares({label: len(members) for label, members in by_label.items()}, total, seed)
+    return [
+        item
+        for label in sorted(by_label)
+        if shares[label]
+        for item in few_shot(by_label[label], shares[label], seed, root)
+    ]
+
+
+def _even_shares(sizes: Dict[int, int], total: int, seed: int) -> Dict[int, int]:
+    """How many images each label gives: all classes rise together until ``total`` is reached or they are used up."""
+    level = 0
+    while sum(min(size, level + 1) for size in sizes.values()) <= total and level < max(sizes.values()):
+        level += 1
+    shares = {label: min(size, level) for label, size in sizes.items()}
+    odd = total - sum(shares.values())
+    larger = [label for label, size in sizes.items() if size > level]
+    for label in sorted(larger, key=lambda label: (_hash(f"{seed}/class {label}"), label))[:odd]:
+        shares[label] += 1
+    return shares
+
+
+def listed(items: Sequence[Any], path: PathLike, root: PathLike) -> List[Any]:
+    """The images that a text file names, one a line, ordered by label and name.
+
+    A line is a base name (``n01440764_10026.JPEG``, as in SimCLR's lists) or a path whose end says which image it is
+    (``train/n01440764/n01440764_10026.JPEG``, relative to the image folder). Empty lines are passed over.
+
+    Args:
+        items: objects with ``impath`` and ``label``.
+        path: the text file.
+        root: the folder that the names are relative to.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it names an image that is not there, one that two folders hold, or one twice; or it is empty.
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no list of labelled images {path} (DATASET.LABELED_LIST)")
+    lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    if not lines:
+        raise ValueError(f"{path} names no image (DATASET.LABELED_LIST)")
+    wanted = {line.rpartition("/")[2] for line in lines}
+    candidates: Dict[str, List[Tuple[str, Any]]] = defaultdict(list)
+    for item in items:
+        name = relative_name(item.impath, root)
+        base = name.rpartition("/")[2]
+        if base in wanted:
+            candidates[base].append((name, item))
+    found = [_matches(line, candidates) for line in lines]
+    _refuse(path, "not among the training images", [line for line, hits in zip(lines, found) if not hits])
+    _refuse(
+        path,
+        "in more than one folder (write them as paths)",
+        [f"{line} ({', '.join(name for name, _ in hits)})" for line, hits in zip(lines, found) if len(hits) > 1],
+    )
+    chosen = [hits[0] for hits in found]
+    times = Counter(name for name, _ in chosen)
+    _refuse(path, "named more than once", [name for name, count in times.items() if count > 1])
+    return [item for _, item in sorted(chosen, key=lambda entry: (entry[1].label, entry[0]))]
+
+
+def _matches(line: str, candidates: Dict[str, List[Tuple[str, Any]]]) -> List[Tuple[str, Any]]:
+    line = line[2:] if line.startswith("./") else line
+    hits = candidates.get(line.rpartition("/")[2], [])
+    exact = [hit for hit in hits if hit[0] == line]
+    return exact or [hit for hit in hits if f"/{hit[0]}".endswith(f"/{line}")]
+
+
+def _refuse(path: Path, what: str, names: List[str], most: int = 5) -> None:
+    if names:
+        more = f" and {len(names) - most} more" if len(names) > most else ""
+        raise ValueError(f"{path} has {len(names)} lines whose images are {what}: {', '.join(names[:most])}{more}")
+
+
+def choose_labelled(items: Sequence[Any], cfg: Any, root: PathLike) -> Tuple[List[Any], str]:
+    """The labelled images that ``cfg`` asks for, and how they were chosen, in words.
+
+    Raises:
+        ValueError: more than one of the three keys is set, or one does not fit the images.
+    """
+    node = cfg.DATASET
+    check_one_way(cfg)
+    if node.LABELED_LIST:
+        chosen = listed(items, node.LABELED_LIST, root)
+        return chosen, f"the {len(chosen)} images of {node.LABELED_LIST}"
+    if node.LABELED_PERCENT:
+        chosen = low_shot(items, node.LABELED_PERCENT, cfg.SEED, root)
+        return chosen, f"{node.LABELED_PERCENT:g} % of {len(items)} training images"
+    chosen = few_shot(items, node.NUM_SHOTS, cfg.SEED, root)
+    return chosen, f"{node.NUM_SHOTS} images per class" if node.NUM_SHOTS > 0 else "all training images"
+
+
+def check_one_way(cfg: Any) -> None:
+    """Raise a ValueError if more than one of NUM_SHOTS, LABELED_PERCENT and LABELED_LIST is set."""
+    node = cfg.DATASET
+    values = (max(node.NUM_SHOTS, 0), node.LABELED_PERCENT, node.LABELED_LIST)
+    given = [f"{key} {value}" for key, value in zip(KEYS, values) if value]
+    if len(given) > 1:
+        raise ValueError(
+            f"{' and '.join(given)} are both ways to choose the labelled images; set one (off: NUM_SHOTS -1, "
+            "LABELED_PERCENT 0.0, LABELED_LIST '')"
+        )
+
+
+def everything(cfg: Any) -> Any:
+    """A copy of ``cfg`` that asks for every training image."""
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.DATASET.NUM_SHOTS, cfg.DATASET.LABELED_PERCENT, cfg.DATASET.LABELED_LIST = -1, 0.0, ""
+    return cfg
+
+
+def check_obeyed(cfg: Any, dataset: Any) -> None:
+    """Refuse a data set class, such as a host's own, that would pass over LABELED_PERCENT or LABELED_LIST.
+
+    Raises:
+        ValueError: one of the two is set, and ``dataset`` does not say how its labelled images were chosen.
+    """
+    given = [key for key in KEYS[1:] if cfg.DATASET.get(key.partition(".")[2])]
+    if given and not getattr(dataset, "labelled_by", ""):
+        raise ValueError(
+            f"{given[0]} is set, but the data set {cfg.DATASET.NAME} ({type(dataset).__module__}) does not read it; "
+            "use DATASET.NUM_SHOTS, or dho_prompt's own data set of that name"
+        )
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

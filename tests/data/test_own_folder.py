@@ -1,0 +1,116 @@
+"""A user's own images: folders as they are, a split that never changes, unlabelled images in the pool, own classes."""
+
+import random
+
+import pytest
+from trees import config, picture
+
+from dho_prompt.data.datasets import ImageFolder, import_datasets
+from dho_prompt.data.own_folder import read_own_folder
+from dho_prompt.engine import DATASET_REGISTRY
+from dho_prompt.files import read_json
+from dho_prompt.train import main
+
+
+@pytest.fixture
+def folder(tmp_path):
+    folder = tmp_path / "birds"
+    for name, value in (("great tit", 40), ("robin", 200)):
+        for part, count in (("train", 4), ("test", 2), ("val", 1)):
+            for number in range(count):
+                picture(folder / part / name / f"{number}.png", value + number)
+    (folder / "train" / "robin" / "notes.txt").write_text("no image")
+    for path in ("a.png", "deep/er/b.JPG", ".hidden/c.png", "d.txt"):
+        picture(folder / "unlabelled" / path)
+    return folder
+
+
+def test_folders_become_parts_and_classes(folder):
+    dataset = ImageFolder(config("", "ImageFolder", "DATASET.FOLDER", folder, "DATASET.NUM_SHOTS", 1))
+    assert dataset.classnames == dataset.class_ids == ["great tit", "robin"]
+    assert (len(dataset.train_x), len(dataset.val), len(dataset.test)) == (2, 2, 4)
+    assert sorted(item.impath[len(str(folder)) :] for item in dataset.train_u[8:]) == [
+        "/unlabelled/a.png",
+        "/unlabelled/deep/er/b.JPG",
+    ]
+    assert all(item.label == -1 for item in dataset.train_u[8:]) and len(dataset.train_u) == 10
+    half = ("DATASET.SUBSAMPLE_CLASSES", "base")
+    base = ImageFolder(config(folder.parent, "ImageFolder", "DATASET.FOLDER", "birds", *half))
+    assert base.classnames == ["great tit"] and len(base.train_u) == 4 + 2
+    assert len(ImageFolder(config(folder, "ImageFolder")).train_x) == 8
+
+
+def test_names_may_be_given(folder):
+    (folder / "classnames.txt").write_text("robin European robin\ngreat tit\tParus major\n")
+    contents = read_own_folder(folder)
+    assert contents.classnames == ["Parus major", "European robin"] and contents.class_ids == ["great tit", "robin"]
+    for text, reason in (
+        ("great tit\tx\nwren y\n", "line 2: 'wren' is no class folder"),
+        ("robin x\nrobin y\n", "line 2: 'robin' stands twice"),
+        ("robin\n", "line 1: 'robin' has no name"),
+        ("robin x\n", "does not name 1 class folders: great tit"),
+    ):
+        (folder / "classnames.txt").write_text(text)
+        with pytest.raises(ValueError, match=reason):
+            read_own_folder(folder)
+
+
+def test_class_folders_alone_are_split_by_their_names(tmp_path, capsys):
+    def write(root, names):
+        for name in names:
+            for number in range(10):
+                picture(root / "cats" / name / f"{number}.png", number)
+        picture(root / "cats" / "unlabelled" / "u.png")
+        contents = read_own_folder(root / "cats")
+        return {part: [item.impath[len(str(root)) :] for item in getattr(contents, part)] for part in PARTS}, contents
+
+    PARTS = ("train", "val", "test")
+    names = ["lion", "puma", "lynx"]
+    first, contents = write(tmp_path / "one", names)
+    assert [len(first[part]) for part in PARTS] == [15, 6, 9] and len(contents.unlabelled) == 1
+    assert len({name for part in PARTS for name in first[part]}) == 30 and contents.classnames == sorted(names)
+    assert "15 of their images are for training, 6 for validation and 9 for testing" in capsys.readouterr().out
+    random.Random(0).shuffle(names)
+    second, _ = write(tmp_path / "two", [*names, "cheetah"])
+    assert all([name for name in second[part] if "cheetah" not in name] == first[part] for part in PARTS)
+    for number in range(2, 10):
+        (tmp_path / "one" / "cats" / "puma" / f"{number}.png").unlink()
+    with pytest.raises(ValueError, match="class puma has 2 images"):
+        read_own_folder(tmp_path / "one" / "cats")
+
+
+def test_incomplete_folders_are_explained(folder, tmp_path):
+    with pytest.raises(FileNotFoundError, match="there is no folder .*nowhere.*\n.*train/<class>"):
+        read_own_folder(tmp_path / "nowhere")
+    picture(folder / "test" / "wren" / "0.png")
+    with pytest.raises(ValueError, match="test has 1 classes that .*train has not: wren"):
+        read_own_folder(folder)
+    for path in (folder / "train" / "robin").glob("*.png"):
+        path.unlink()
+    with pytest.raises(FileNotFoundError, match="1 classes of .* have no training image: robin"):
+        read_own_folder(folder)
+    (folder / "test").rename(folder / "tests")
+    with pytest.raises(FileNotFoundError, match="no folder test"):
+        read_own_folder(folder)
+
+
+def test_a_run_on_a_folder_distils_on_its_unlabelled_images(folder, train_args, tmp_path):
+    opts = ("DATASET.NAME", "ImageFolder", "DATASET.FOLDER", folder, "DATASET.NUM_SHOTS", "1", "OPTIM.MAX_EPOCH", "1")
+    main(train_args("CoOpDHO", *opts))
+    split = read_json(tmp_path / "run" / "split.json")
+    assert len(split["labelled"]) == 2 and split["unlabelled"] == 10
+    assert read_json(tmp_path / "run" / "results.json")["accuracy"]["test"]["images"] == 4
+
+
+def test_a_class_of_another_package_is_imported(tmp_path, monkeypatch, folder):
+    (tmp_path / "my_birds.py").write_text(
+        "from dho_prompt.data.datasets import ImageFolder\n\n\nclass Birds(ImageFolder):\n    pass\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for _ in range(2):
+        import_datasets("Digits", "my_birds:Birds")
+    dataset = DATASET_REGISTRY.get("my_birds:Birds")(config(folder, "my_birds:Birds"))
+    assert dataset.classnames == ["great tit", "robin"]
+    for name in ("my_birds:Cats", "absent_package:Birds", ":Birds"):
+        with pytest.raises(ValueError, match=f"{name} cannot be imported.*package.module:ClassName"):
+            import_datasets(name)
