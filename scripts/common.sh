@@ -27,7 +27,7 @@ compare() {
         sed -n '3,14s/^# \{0,1\}//p' scripts/common.sh >&2
         exit 2
     fi
-    local dataset=$1 shots=$2 action=${ACTION:-train} labelled folders=() missing=() method seed cfg
+    local dataset=$1 shots=$2 action=${ACTION:-train} labelled folders=() missing=() evaluated= method seed cfg
     shift 2
     local again="METHODS=\"$methods\" SEEDS=\"${SEEDS:-1 2 3}\" ${CFG:+CFG=$CFG }${TAG:+TAG=$TAG }bash scripts/$name.sh"
     again="$again $dataset $shots"
@@ -40,6 +40,7 @@ compare() {
     esac
     local run=${cfg}_$shots${TAG:+_$TAG}
     for method in $methods; do
+        folders+=("$OUTPUT/$dataset/$method/$run")
         for seed in ${SEEDS:-1 2 3}; do
             "$action"_run "$@"
         done
@@ -51,7 +52,6 @@ compare() {
 train_run() {
     local pool=()
     case $method in *-labeled) pool=(TRAINER.DHO.UNLABELED none) ;; esac
-    folders+=("$OUTPUT/$dataset/$method/$run/seed$seed")
     "$PYTHON" -m dho_prompt.train \
         --root "$DATA" \
         --seed "$seed" \
@@ -73,7 +73,7 @@ evaluate_run() {
         missing+=("$folder")
         return
     fi
-    folders+=("$folder")
+    evaluated=yes
     "$PYTHON" -m dho_prompt.evaluate "$folder" \
         --root "$DATA" \
         --dataset-config-file "configs/datasets/$dataset.yaml" \
@@ -82,7 +82,7 @@ evaluate_run() {
 }
 
 evaluate_table() {
-    if [ ${#folders[@]} -gt 0 ]; then
+    if [ -n "$evaluated" ]; then
         "$PYTHON" -m dho_prompt.report "${folders[@]}" --file "$EVALUATION.json" --ece \
             --save "$OUTPUT/$dataset/${name}_${run}_$EVALUATION"
     fi
