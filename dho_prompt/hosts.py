@@ -34,7 +34,9 @@ class Adapter:
 
     Args:
         model: attribute path, from the trainer, of the module that the step calls; its output, in training, must lead
-            to the loss, and in evaluation be the logits (batch, classes).
+            to the loss, and in evaluation be the logits (batch, classes). A loss that the host computes beside that
+            output, such as a penalty on parameters, keeps its own weight in place of lambda; none of the known hosts
+            has one.
         image_encoder: attribute path of the image tower: a module called with images (and whatever else) within
             ``model``. Its first call in a step sees the labelled batch.
         state: attributes of the trainer, tensors and plain values (or dicts and lists of them), that an exact resume

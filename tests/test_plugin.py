@@ -162,6 +162,23 @@ def test_gradients_are_those_of_a_hand_written_trainer(build, host, lam):
     assert not model._forward_hooks and not model.image_encoder._forward_hooks
 
 
+class Beside(LossStep):
+    def host_loss(self, output, labels):
+        return output + 7 * (self.model.offset + 1).square().sum()
+
+
+def test_a_loss_beside_the_models_output_keeps_its_own_weight(build):
+    seen = {}
+    for host in (Beside, LossStep):
+        trainer = build(with_dho(host, name=f"{host.__name__}Weighted"), output=host.__name__)
+        batch = one_step(trainer)
+        seen[host] = []
+        recorded_gradients(trainer.optim, seen[host])
+        trainer.forward_backward(batch)
+    (beside,), (plain,) = seen[Beside][0], seen[LossStep][0]
+    assert torch.allclose(beside - plain, torch.full_like(plain, 14.0), atol=1e-4)
+
+
 @every_host
 def test_the_head_steps_once_a_step_and_its_rate_follows_the_schedule(build, host):
     trainer = build(PLUGGED[host], "TRAINER.DHO.HEAD_LR", "0.5")
