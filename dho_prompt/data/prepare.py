@@ -131,8 +131,7 @@ def _fetch_from_drive(download: Download, part: Path) -> None:
         import gdown
     except ImportError as error:
         raise ImportError(
-            f"{download.name} lies on Google Drive: pip install 'dho-prompt[data]' (which is gdown), or fetch "
-            f"{download.page} by hand"
+            f"{download.name} lies on Google Drive: pip install gdown, or fetch {download.page} by hand"
         ) from error
     try:
         done = gdown.download(id=download.address[len(DRIVE) :], output=str(part), resume=True)

@@ -189,7 +189,7 @@ def test_an_answer_that_is_no_split_file_is_refused(pets):
 
 def test_gdown_is_optional(pets, monkeypatch):
     monkeypatch.setitem(sys.modules, "gdown", None)
-    with pytest.raises(ImportError, match=r"pip install 'dho-prompt\[data\]'"):
+    with pytest.raises(ImportError, match="lies on Google Drive: pip install gdown"):
         prepare(PETS, pets.root, pets.source)
 
 
