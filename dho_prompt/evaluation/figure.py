@@ -38,7 +38,8 @@ def draw(tables: Sequence[Table], path: Path) -> Path:
                 for place, column in zip(places, table.columns):
                     if column in paper.get(row.method, {}):
                         ends = (place - width / 2, place + width / 2)
-                        panel.plot(ends, paper[row.method][column] * 2, color="black", linewidth=1.2)
+                        panel.plot(ends, paper[row.method][column] * 2, color="black", linewidth=1.2, label="paper")
+        panel.margins(x=0.02)
         panel.set_xticks(range(len(table.columns)), [name.replace(" (", "\n(") for name in table.columns])
         _finish(panel, table.title, table.measure)
     _legend(figure, panels)

@@ -66,15 +66,24 @@ def read(path):
     return json.loads(path.read_text())
 
 
-@pytest.mark.parametrize("options", [(), ("TRAINER.COOP.CSC", "True"), ("TRAINER.DHO.HEAD", "linear")])
-def test_the_training_process_and_the_files_give_the_same_numbers(train_args, tmp_path, options):
+@pytest.mark.parametrize(
+    "trainer, options",
+    [
+        ("CoOpDHO", ()),
+        ("CoOpDHO", ("TRAINER.COOP.CSC", "True")),
+        ("CoOpDHO", ("TRAINER.DHO.HEAD", "linear")),
+        ("LinearProbeDHO", ()),
+        ("LinearProbeDHO", ("TRAINER.LINEAR_PROBE.HEAD", "cosine")),
+    ],
+)
+def test_the_training_process_and_the_files_give_the_same_numbers(train_args, tmp_path, trainer, options):
     """The model of 5 names gathers its logits; the one of 2 names takes 2 rows of the head, and of CSC contexts."""
     options = (*options, "OPTIM.LR", "0.3", "TEST.SHIFTED_SETS")
-    main(train_args("CoOpDHO", *options, "('TwoOfFive',)"))
+    main(train_args(trainer, *options, "('TwoOfFive',)"))
     trained = read(tmp_path / "run" / "results.json")
     assert trained["classes"] == {"test": {"own": 5, "scored": 5}, "TwoOfFive": {"own": 2, "scored": 2}}
     flags = ["--eval-only", "--model-dir", str(tmp_path / "run"), "--load-epoch", "3"]
-    main(flags + train_args("CoOpDHO", *options, "()", "DATASET.NAME", "TwoOfFive", output=tmp_path / "alone"))
+    main(flags + train_args(trainer, *options, "()", "DATASET.NAME", "TwoOfFive", output=tmp_path / "alone"))
     alone = read(tmp_path / "alone" / "evaluation.json")
     assert alone["accuracy"]["test"] == trained["accuracy"]["TwoOfFive"]
     assert set(alone["ece"]["test"]) == {"blend", "ce", "kd"} and min(alone["ece"]["test"].values()) > 0
