@@ -1,5 +1,6 @@
 """The plug-in on every trainer it is known to fit, in the trainer's own checkout (:mod:`real_hosts`)."""
 
+import json
 import os
 import re
 import subprocess
@@ -260,3 +261,110 @@ def test_our_coop_computes_what_the_hosts_computes(name, host):
     text, logits = (float(word) for word in done.stdout.split("largest ")[1].split())
     print(f"text features {text:.1e}, logits {logits:.1e}")
     assert text < 1e-5 and logits < 1e-5 * 20
+
+
+COMPARE_PROMPTSRC = """
+import copy, json, sys
+from types import SimpleNamespace
+import torch
+settings, folder = sys.argv[1:]
+settings = json.load(open(settings))
+sys.path.insert(0, settings["checkout"])
+identity = lambda self, *args, **more: self
+torch.Tensor.cuda = torch.nn.Module.cuda = torch.Tensor.half = identity  # its own code knows only half on a GPU
+torch.manual_seed(0)
+from clip import clip as their_clip
+their_clip._MODELS[folder], their_clip._download = folder + "/openai.pt", lambda url: url
+from dassl.config import get_cfg_default
+from dho_prompt import extend_cfg
+from dho_prompt.clip.loading import load_clip
+from dho_prompt.methods.averaging import GaussianAverage
+from dho_prompt.methods.promptsrc import PromptSRCMethod
+from trainers.promptsrc import CustomCLIP, PromptSRC, load_clip_to_cpu
+names = ["tench", "great white shark", "red_panda", "crt screen", "carbonara"]
+largest = dict.fromkeys(("text", "logits", "loss", "gradient", "trained", "averaged"), 0.0)
+def note(what, theirs, ours):
+    largest[what] = max(largest[what], ((theirs - ours).abs().max() / theirs.abs().max()).item())
+EPOCHS = 3
+for n_text, n_vision, depth_text, depth_vision in ((4, 4, 2, 2), (2, 3, 1, 2), (5, 1, 2, 1), (4, 4, 2, 0)):
+    cfg = extend_cfg(get_cfg_default())
+    cfg.INPUT.SIZE, cfg.MODEL.BACKBONE.NAME, cfg.OPTIM.MAX_EPOCH = (32, 32), folder, EPOCHS
+    node = cfg.TRAINER.PROMPTSRC
+    node.N_CTX_TEXT, node.N_CTX_VISION, node.PREC = n_text, n_vision, "fp32"
+    node.PROMPT_DEPTH_TEXT, node.PROMPT_DEPTH_VISION, node.GPA_MEAN = depth_text, depth_vision, 2
+    theirs = CustomCLIP(cfg, names, load_clip_to_cpu(cfg).float())
+    theirs.eval()
+    ours = PromptSRCMethod(load_clip(folder), names, n_text, depth_text, n_vision, depth_vision)
+    ours.prompts.load_state_dict(theirs.state_dict())
+    fit = theirs.load_state_dict(ours.prompts.state_dict(), strict=False)
+    assert not fit.unexpected_keys
+    images = torch.randn(6, 3, 32, 32)
+    with torch.no_grad():
+        text = theirs.text_encoder(theirs.prompt_learner(), theirs.tokenized_prompts)
+        note("text", text / text.norm(dim=-1, keepdim=True), ours.text_features())
+        note("logits", theirs(images), ours(images).logits)
+    trained = {key: value for key, value in theirs.named_parameters() if key in ours.prompts.state_dict()}
+    for key, value in theirs.named_parameters():
+        value.requires_grad_(key in trained)
+    theirs.prompt_learner.train()
+    mine = dict(ours.prompts.named_parameters())
+    optims = [torch.optim.SGD(list(weights.values()), lr=0.02, momentum=0.9) for weights in (trained, mine)]
+    host = object.__new__(PromptSRC)
+    vars(host).update(cfg=cfg, model=theirs, optim=optims[0], scaler=None, device="cpu", num_batches=2, step_counter=1)
+    vars(host).update(previous_model_gpa=None, update_lr=lambda: None)
+    density = host.get_gauss(node.GPA_MEAN, node.GPA_STD)
+    host.gauss = torch.tensor([density(epoch) for epoch in range(1, EPOCHS + 1)], dtype=torch.float64).numpy()
+    host.gauss = host.gauss / host.gauss.sum()
+    average = GaussianAverage(ours.prompts, EPOCHS, node.GPA_MEAN, node.GPA_STD)
+    for step in range(2 * EPOCHS):
+        batch = {"img": torch.randn(4, 3, 32, 32), "label": torch.randint(0, 5, (4,))}
+        host.batch_idx = step % 2
+        loss = host.forward_backward(batch)["loss"]
+        output = ours(batch["img"])
+        total = torch.nn.functional.cross_entropy(output.logits, batch["label"]) + sum(output.extra.values())
+        optims[1].zero_grad()
+        total.backward()
+        note("loss", torch.tensor(loss), total.detach())
+        for key, weight in mine.items():
+            note("gradient", trained[key].grad, weight.grad)
+        optims[1].step()
+        if host.batch_idx == 1:
+            average.add()
+        if step < 2 * EPOCHS - 1:
+            for key, weight in mine.items():
+                note("trained", trained[key].detach(), weight.detach())
+    average.apply()
+    for key, weight in mine.items():
+        note("averaged", trained[key].detach(), weight.detach())
+print("largest", json.dumps(largest))
+"""
+
+
+@pytest.mark.parametrize("name", ["PromptSRC"])
+def test_our_promptsrc_computes_what_the_hosts_computes(name, host):
+    """On the same weights: features, logits, and six steps of its own trainer with their average (in float32)."""
+    host.command("PromptSRC", "run")
+    command = [sys.executable, "-c", COMPARE_PROMPTSRC, host.folder / "settings.json", host.student]
+    done = subprocess.run([str(word) for word in command], env=host.environment(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    largest = json.loads(done.stdout.split("largest ")[1])
+    print(largest)
+    assert largest.pop("gradient") < 1e-4 and all(value < 1e-5 for value in largest.values()), largest
+
+
+@pytest.mark.parametrize("name", ["PromptSRC"])
+def test_checkpoints_of_promptsrc_go_both_ways(name, host):
+    """The host evaluates ours, and we its; it computes in half precision, so that accuracies may differ by an image."""
+    theirs = host.run(name, "theirs", opts=HOST_WARMUP)
+    opts = host.command("PromptSRC", "ours", opts={**HOST_WARMUP, "TRAINER.PROMPTSRC.PREC": "fp32"})[3:]
+    run, flags = [sys.executable, "-m", "dho_prompt.train"], host.saved("theirs")
+    accuracies = [re.search(r"\* accuracy: ([\d.]+)%", theirs).group(1)]
+    for words in ([*run, *flags, *opts], [*run, *opts]):
+        done = subprocess.run(words, env=host.environment(), capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-3000:]
+        accuracies.append(re.search(r"\* accuracy: ([\d.]+)%", done.stdout).group(1))
+    back = host.run(name, "back", *host.saved("ours"), opts=HOST_WARMUP)
+    accuracies.append(re.search(r"\* accuracy: ([\d.]+)%", back).group(1))
+    print(accuracies)
+    evaluated_theirs, evaluated_ours = (abs(float(accuracies[i]) - float(accuracies[i + 1])) for i in (0, 2))
+    assert evaluated_theirs <= 5.01 and evaluated_ours <= 5.01  # one of 20 images
