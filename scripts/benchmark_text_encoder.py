@@ -1,8 +1,9 @@
 """Time and activation memory of the prompted text encoder against the full-length computation.
 
 Both compute the same thing: text features of all classes from a learned generic context, and the gradient of the
-context, with ``--depth`` one in each of the first blocks (PromptSRC's is 9). The text tower is CLIP ViT-B/16's with random weights in float32 (neither time nor memory depends on the
-weights). Timings alternate, so that a busy machine slows both; the ratio is the median over pairs.
+context, with ``--depth`` one in each of the first blocks (PromptSRC's is 9). The text tower is CLIP ViT-B/16's with
+random weights in float32 (neither time nor memory depends on the weights). Timings alternate, so that a busy machine
+slows both; the ratio is the median over pairs.
 
     python scripts/benchmark_text_encoder.py --threads 1 --classes 100 --n-ctx 16
 """
