@@ -29,7 +29,7 @@ def parser() -> argparse.ArgumentParser:
     parse.add_argument(
         "--file", default=EVALUATION, metavar="NAME.json", help=f"file to write into RUN (default {EVALUATION})"
     )
-    parse.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="overrides, e.g. of TEST.*")
+    parse.add_argument("opts", nargs="*", metavar="KEY VALUE", help="overrides, e.g. of TEST.*")
     return parse
 
 
@@ -62,7 +62,7 @@ def evaluation_cfg(args: argparse.Namespace) -> CfgNode:
 
 def run(argv: Optional[List[str]] = None) -> None:
     """Evaluate what the arguments say, unless its file is there already."""
-    args = parser().parse_args(argv)
+    args = parser().parse_intermixed_args(argv)
     if Path(args.file).name != args.file or args.file in (CONFIG, RESULTS) or not args.file.endswith(".json"):
         raise ValueError(f"--file is {args.file!r}; it takes the name of a new .json file, such as {EVALUATION}")
     cfg = evaluation_cfg(args)

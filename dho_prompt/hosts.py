@@ -34,7 +34,9 @@ class Adapter:
 
     Args:
         model: attribute path, from the trainer, of the module that the step calls; its output, in training, must lead
-            to the loss, and in evaluation be the logits (batch, classes).
+            to the loss, and in evaluation be the logits (batch, classes). A loss that the host computes beside that
+            output, such as a penalty on parameters, keeps its own weight in place of lambda; none of the known hosts
+            has one.
         image_encoder: attribute path of the image tower: a module called with images (and whatever else) within
             ``model``. Its first call in a step sees the labelled batch.
         state: attributes of the trainer, tensors and plain values (or dicts and lists of them), that an exact resume
@@ -195,21 +197,23 @@ def _namespaces(host: type, method: str) -> List[dict]:
     return list({id(space): space for space in spaces if space.get("__name__", "").split(".")[0] != "dassl"}.values())
 
 
+LIBRARIES = ("torch", "torchvision", "numpy", "PIL", "scipy", "sklearn", "yacs", "contextlib", "pickle", "functools")
+
+
 @contextmanager
 def dassl_may_break(host: type) -> Iterator[None]:
     """Say which versions work when Dassl's own code meets a library that has changed under it.
 
     Raises:
-        RuntimeError: an error of the kind that a changed library causes, and the innermost code of the host, of Dassl
-            and of ours that it came through is Dassl's.
+        RuntimeError: an error of the kind that a changed library causes, and Dassl's code is the innermost that it came
+            through, libraries aside.
     """
     try:
         yield
     except (TypeError, AttributeError, ImportError, NameError, UnpicklingError) as error:
-        packages = (host.__module__, "dassl", "dho_prompt")
         frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
         names = [(frame.f_globals.get("__name__", ""), frame.f_code.co_name) for frame in frames]
-        name, function = [name for name in names if f"{name[0]}.".startswith(tuple(f"{p}." for p in packages))][-1]
+        name, function = [name for name in names if name[0].split(".")[0] not in LIBRARIES][-1]
         if not name.startswith("dassl."):
             raise
         raise RuntimeError(

@@ -204,7 +204,7 @@ class HostSide(RecordedRun):
             FileNotFoundError: a model has no such file.
             ValueError: the KD head is of other classes or another size, or a host's file has nothing for its model.
         """
-        if directory and self.cfg.TRAINER.DHO.ALPHA == 1 and not os.path.isdir(os.path.join(directory, KD_HEAD)):
+        if directory and self.mix["alpha"] == 1 and not os.path.isdir(os.path.join(directory, KD_HEAD)):
             print(
                 f"{directory} has no {KD_HEAD}: with TRAINER.DHO.ALPHA 1 {self.host.__name__}'s prediction does alone"
             )

@@ -6,9 +6,12 @@ import argparse
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-from typing import List, Optional
+from typing import List, Optional, Sequence
 
-from dho_prompt.evaluation.table import markdown, read_results, tables
+from dho_prompt.evaluation.groups import read_results
+from dho_prompt.evaluation.render import comma_separated, latex, markdown
+from dho_prompt.evaluation.runs import RESULTS
+from dho_prompt.evaluation.table import Table, tables
 from dho_prompt.files import atomic_write
 
 
@@ -16,22 +19,47 @@ def main(argv: Optional[List[str]] = None) -> None:
     parse = argparse.ArgumentParser(prog="python -m dho_prompt.report", description="Tables of finished runs.")
     parse.add_argument("folders", nargs="+", metavar="FOLDER", help="folders with finished runs, at any depth")
     parse.add_argument(
-        "--save", default="", metavar="PREFIX", help="also write PREFIX.md and, with matplotlib, PREFIX.png"
+        "--file", default=RESULTS, help=f"the result files to read (default {RESULTS}), e.g. evaluation.json"
+    )
+    parse.add_argument("--ece", action="store_true", help="also a table of the calibration errors")
+    parse.add_argument(
+        "--save",
+        default="",
+        metavar="PREFIX",
+        help="also write PREFIX.md, .csv and .tex and, with matplotlib, .png and .svg (PREFIX_shots.* over shots)",
     )
     args = parse.parse_args(argv)
     try:
-        made = tables(read_results(args.folders))
-        text = "\n".join(markdown(table) for table in made)
-        print(f"\n{text}")
+        results = read_results(args.folders, args.file)
+        made = tables(results)
+        errors = tables(results, "ece") if args.ece else []
+        print("\n" + "\n".join(markdown(table) for table in [*made, *errors]))
         if args.save:
-            saved = [atomic_write(f"{args.save}.md", lambda file: file.write(text.encode("utf-8")))]
-            if find_spec("matplotlib"):
-                from dho_prompt.evaluation.figure import draw
-
-                saved.append(draw(made, Path(f"{args.save}.png")))
-            print("Saved " + " and ".join(map(str, saved)))
+            print("Saved " + ", ".join(map(str, save(made, errors, args.save))))
     except (ValueError, OSError) as error:
         sys.exit(f"dho_prompt: error: {error}")
+
+
+def save(made: Sequence[Table], errors: Sequence[Table], prefix: str) -> List[Path]:
+    """Write the tables as text, and draw those of accuracies where matplotlib is installed; returns the paths."""
+    every = [*made, *errors]
+    texts = {
+        "md": "\n".join(markdown(table) for table in every),
+        "csv": comma_separated(every),
+        "tex": "\n".join(latex(table) for table in every),
+    }
+    saved = [
+        atomic_write(f"{prefix}.{ending}", lambda file, text=text: file.write(text.encode("utf-8")))
+        for ending, text in texts.items()
+    ]
+    if find_spec("matplotlib"):
+        from dho_prompt.evaluation.figure import draw, draw_shots, has_shots
+
+        for ending in ("png", "svg"):
+            saved.append(draw(made, Path(f"{prefix}.{ending}")))
+            if has_shots(made):
+                saved.append(draw_shots(made, Path(f"{prefix}_shots.{ending}")))
+    return saved
 
 
 if __name__ == "__main__":

@@ -52,8 +52,8 @@ def main() -> None:
     slots = encoder.prompts.slots
     ctx = nn.Parameter(0.02 * torch.randn(args.depth, args.n_ctx, encoder.width, device=device))
 
-    ours = _Candidate(lambda: encoder(ctx[0], ctx[1:]), ctx, model)
-    full = _Candidate(lambda: full_text_features(model, tokenizer, slots, ctx[0], ctx[1:]), ctx, model)
+    ours = Candidate(lambda: encoder(ctx[0], ctx[1:]), ctx, model)
+    full = Candidate(lambda: full_text_features(model, tokenizer, slots, ctx[0], ctx[1:]), ctx, model)
     pairs = [(ours.run(), full.run()) for _ in range(args.repeats + 1)][1:]  # the first pair warms up
     ours_times, full_times = [list(times) for times in zip(*pairs)]
     ratio = statistics.median(full_time / ours_time for ours_time, full_time in pairs)
@@ -64,16 +64,16 @@ def main() -> None:
     )
     print(f"{setting}, torch {torch.__version__}")
     print(f"tokens computed      {RowLayout(slots, False).token_ids.numel()} of {77 * len(slots)}")
-    print(f"forward + backward   ours {_spread(ours_times)} s, full {_spread(full_times)} s: {ratio:.1f} times faster")
+    print(f"forward + backward   ours {spread(ours_times)} s, full {spread(full_times)} s: {ratio:.1f} times faster")
     print(
         f"kept for backward    ours {ours_bytes / 2**20:.0f} MiB, full {full_bytes / 2**20:.0f} MiB: "
         f"{full_bytes / ours_bytes:.1f} times less"
     )
-    print(f"largest difference   features {_difference(ours.features, full.features):.1e}", end=", ")
-    print(f"context gradient {_difference(ours.gradient, full.gradient):.1e} (relative to the largest value)")
+    print(f"largest difference   features {difference(ours.features, full.features):.1e}", end=", ")
+    print(f"context gradient {difference(ours.gradient, full.gradient):.1e} (relative to the largest value)")
 
 
-class _Candidate:
+class Candidate:
     """One way to compute the features, run forward and backward."""
 
     def __init__(self, forward: Callable[[], Tensor], ctx: nn.Parameter, model: nn.Module):
@@ -83,13 +83,13 @@ class _Candidate:
     def run(self) -> float:
         """Seconds of one forward and backward; keeps features and gradient for comparison."""
         self._ctx.grad = None
-        _wait(self._ctx.device)
+        wait(self._ctx.device)
         start = time.perf_counter()
         features = self._forward()
         # an arbitrary fixed loss whose gradient reaches every feature
         weight = torch.linspace(-1, 1, features.numel(), device=features.device).view_as(features)
         (features * weight).sum().backward()
-        _wait(self._ctx.device)
+        wait(self._ctx.device)
         seconds = time.perf_counter() - start
         self.features, self.gradient = features.detach(), self._ctx.grad.clone()
         return seconds
@@ -123,16 +123,16 @@ def _text_model() -> nn.Module:
     return model.eval().requires_grad_(False)
 
 
-def _wait(device: torch.device) -> None:
+def wait(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize()
 
 
-def _difference(ours: Tensor, full: Tensor) -> float:
+def difference(ours: Tensor, full: Tensor) -> float:
     return ((ours - full).abs().max() / full.abs().max()).item()
 
 
-def _spread(times: list[float]) -> str:
+def spread(times: list[float]) -> str:
     return f"{statistics.median(times):.3f} ({min(times):.3f}-{max(times):.3f})"
 
 

@@ -1,7 +1,7 @@
 # What all scripts share; they source it. Usage of each: bash scripts/<name>.sh DATASET SHOTS|PERCENT% [KEY VALUE ...]
 #
 # DATASET   a file of configs/datasets without .yaml, e.g. digits (needs no download) or imagenet
-# SHOTS     labelled images per class; 1% labels that share of the training images
+# SHOTS     labelled images per class; 1% labels that share of the training images, all labels all of them
 # KEY VALUE configuration overrides, e.g. TRAINER.DHO.LAMBDA 0.7
 # Environment:
 #   DATA=data       folder of the data sets            OUTPUT=output     folder of the results
@@ -22,23 +22,25 @@ PYTHON=${PYTHON:-python}
 compare() {
     local name=$1 configs=configs/trainers/$2 default_cfg=$3 methods=${METHODS:-$4}
     shift 4
-    if [ $# -lt 2 ]; then
-        echo "bash scripts/$name.sh DATASET SHOTS|PERCENT% [KEY VALUE ...]      METHODS=\"$methods\"" >&2
+    if [ $# -lt 2 ] || [ -z "$1" ]; then
+        echo "bash scripts/$name.sh DATASET SHOTS|PERCENT%|all [KEY VALUE ...]   METHODS=\"$methods\"" >&2
         sed -n '3,14s/^# \{0,1\}//p' scripts/common.sh >&2
         exit 2
     fi
-    local dataset=$1 shots=$2 action=${ACTION:-train} labelled folders=() missing=() method seed cfg
+    local dataset=$1 shots=$2 action=${ACTION:-train} labelled folders=() missing=() evaluated= method seed cfg
     shift 2
     local again="METHODS=\"$methods\" SEEDS=\"${SEEDS:-1 2 3}\" ${CFG:+CFG=$CFG }${TAG:+TAG=$TAG }bash scripts/$name.sh"
     again="$again $dataset $shots"
     cfg=${CFG:-$default_cfg}
     if [ -z "${CFG:-}" ] && [ -f "$configs/$dataset.yaml" ]; then cfg=$dataset; fi
     case $shots in
+        all) labelled=(DATASET.NUM_SHOTS -1) ;;
         *%) labelled=(DATASET.LABELED_PERCENT "${shots%\%}"); shots=${shots%\%}percent ;;
         *) labelled=(DATASET.NUM_SHOTS "$shots"); shots=${shots}shots ;;
     esac
     local run=${cfg}_$shots${TAG:+_$TAG}
     for method in $methods; do
+        folders+=("$OUTPUT/$dataset/$method/$run")
         for seed in ${SEEDS:-1 2 3}; do
             "$action"_run "$@"
         done
@@ -50,7 +52,6 @@ compare() {
 train_run() {
     local pool=()
     case $method in *-labeled) pool=(TRAINER.DHO.UNLABELED none) ;; esac
-    folders+=("$OUTPUT/$dataset/$method/$run/seed$seed")
     "$PYTHON" -m dho_prompt.train \
         --root "$DATA" \
         --seed "$seed" \
@@ -72,7 +73,7 @@ evaluate_run() {
         missing+=("$folder")
         return
     fi
-    folders+=("$folder")
+    evaluated=yes
     "$PYTHON" -m dho_prompt.evaluate "$folder" \
         --root "$DATA" \
         --dataset-config-file "configs/datasets/$dataset.yaml" \
@@ -81,7 +82,7 @@ evaluate_run() {
 }
 
 evaluate_table() {
-    if [ ${#folders[@]} -gt 0 ]; then
+    if [ -n "$evaluated" ]; then
         "$PYTHON" -m dho_prompt.report "${folders[@]}" --file "$EVALUATION.json" --ece \
             --save "$OUTPUT/$dataset/${name}_${run}_$EVALUATION"
     fi

@@ -63,7 +63,7 @@ def test_their_data_sets(name, dataset, whose, host, own, tmp_path):
 
 @coop_only
 def test_base_to_new(name, host, tmp_path):
-    """A KD head has no rows for new classes; the prompts do without them, in the host's own trainer."""
+    """A KD head has no rows for new classes; the prompts do without it, here and in the host's own trainer."""
     write_data_set(tmp_path / "data", "EuroSAT")
     host.data = str(tmp_path / "data")
     opts = {**EPOCH, "DATASET.NAME": "EuroSAT", "DATASET.SUBSAMPLE_CLASSES": "base"}
@@ -72,9 +72,12 @@ def test_base_to_new(name, host, tmp_path):
     assert result["split"]["unlabelled"] == 2 * 4 and result["accuracy"]["test"]["images"] == 2 * 3
     opts["DATASET.SUBSAMPLE_CLASSES"] = "new"
     message = host.run("CoOpDHO", "new", *host.saved("base", 1), fails=True, opts=opts)
-    assert "was trained on 2 classes" in message
-    printed = host.run("CoOp", "new_alone", *host.saved("base", 1), opts=opts)
-    assert "* total: 3" in printed
+    assert "was trained on 2 classes" in message and "TRAINER.DHO.ALPHA 1.0" in message
+    for trainer in ("CoOp", "CoOpDHO"):
+        printed = host.run(trainer, f"new_{trainer}", *host.saved("base", 1), opts={**opts, "TRAINER.DHO.ALPHA": 1.0})
+        assert "* total: 3" in printed
+    found = json.loads((host.folder / "new_CoOpDHO" / "evaluation.json").read_text())
+    assert "kd" not in found["accuracy"]["test"]
 
 
 @coop_only
@@ -91,6 +94,7 @@ def test_imagenets_relatives(name, whose, host, own, tmp_path):
         more = {**opts, "DATASET.NAME": f"ImageNet{dataset}"}
         printed = host.run("CoOpDHO", f"on_{dataset}", *host.saved("run", 1), opts=more)
         assert re.search(r"\* total: ([\d,]+)", printed).group(1) == total
+        assert ("kd_head" in printed and f"rows of {total} of its 1000 classes" in printed) == (total == "200")
 
 
 @coop_only

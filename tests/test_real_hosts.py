@@ -284,7 +284,8 @@ from trainers.promptsrc import CustomCLIP, PromptSRC, load_clip_to_cpu
 names = ["tench", "great white shark", "red_panda", "crt screen", "carbonara"]
 largest = dict.fromkeys(("text", "logits", "loss", "gradient", "trained", "averaged"), 0.0)
 def note(what, theirs, ours):
-    largest[what] = max(largest[what], ((theirs - ours).abs().max() / theirs.abs().max()).item())
+    size = 1 if what == "text" else theirs.abs().max().item()
+    largest[what] = max(largest[what], (theirs - ours).abs().max().item() / size)
 EPOCHS = 3
 for n_text, n_vision, depth_text, depth_vision in ((4, 4, 2, 2), (2, 3, 1, 2), (5, 1, 2, 1), (4, 4, 2, 0)):
     cfg = extend_cfg(get_cfg_default())

@@ -59,7 +59,7 @@ def test_script_runs_skips_and_ends_with_a_table(tmp_path):
     arguments = ("digits", "1", "OPTIM.MAX_EPOCH", "1", "VERBOSE", "False")
     first = run_script(tmp_path, *arguments, SEEDS="0 4")
     assert first.returncode == 0, first.stderr
-    for text in ("**Digits, 1 shot**", "CoOpDHO (KD head)", "gain by DHO", "DigitsA", "2 seeds", "seeds 0 4"):
+    for text in ("**Digits, 1 shot**", "CoOpDHO (KD head)", "gain by CoOpDHO", "DigitsA", "2 seeds", "seeds 0 4"):
         assert text in first.stdout
     folder = tmp_path / "output" / "digits"
     (config,) = (path.name for path in (folder / "CoOpDHO").iterdir())

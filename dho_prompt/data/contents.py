@@ -19,17 +19,25 @@ from dho_prompt.files import PathLike
 class ListedImage:
     """One image, with the attributes of Dassl's Datum. It was seen in a listing, so the disk is not asked again.
 
+    A million of them share the text of their folders.
+
     Args:
-        impath: path of the image file.
+        folder: path of the folder, with a slash at its end.
+        name: the file's name in it, possibly with sub-folders.
         label: class index from 0; -1 where it is not known.
         classname: the class in words.
     """
 
-    __slots__ = ("impath", "label", "classname")
+    __slots__ = ("folder", "name", "label", "classname")
     domain = 0
 
-    def __init__(self, impath: str, label: int = -1, classname: str = "") -> None:
-        self.impath, self.label, self.classname = impath, label, classname
+    def __init__(self, folder: str, name: str, label: int = -1, classname: str = "") -> None:
+        self.folder, self.name, self.label, self.classname = folder, name, label, classname
+
+    @property
+    def impath(self) -> str:
+        """Path of the image file."""
+        return self.folder + self.name
 
     def __repr__(self) -> str:
         return f"ListedImage({self.impath!r}, label={self.label}, classname={self.classname!r})"

@@ -118,7 +118,7 @@ def _items(folder: Path, folders: Sequence[str], classnames: Sequence[str]) -> L
     items = []
     for label, (name, classname) in enumerate(zip(folders, classnames)):
         prefix = f"{folder / name}/"
-        items += [ListedImage(prefix + file, label, classname) for file in found[name]]
+        items += [ListedImage(prefix, file, label, classname) for file in found[name]]
     _READ[folder] = (key, items)
     return items
 

@@ -8,7 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, Dict, List, Sequence, Tuple
 
-from dho_prompt.data.splits import few_shot, relative_name
+from dho_prompt.data.splits import few_shot, namer
 from dho_prompt.files import PathLike
 
 KEYS = ("DATASET.NUM_SHOTS", "DATASET.LABELED_PERCENT", "DATASET.LABELED_LIST")
@@ -84,8 +84,9 @@ def listed(items: Sequence[Any], path: PathLike, root: PathLike) -> List[Any]:
         raise ValueError(f"{path} names no image (DATASET.LABELED_LIST)")
     wanted = {line.rpartition("/")[2] for line in lines}
     candidates: Dict[str, List[Tuple[str, Any]]] = defaultdict(list)
+    name_of = namer(root)
     for item in items:
-        name = relative_name(item.impath, root)
+        name = name_of(item.impath)
         base = name.rpartition("/")[2]
         if base in wanted:
             candidates[base].append((name, item))

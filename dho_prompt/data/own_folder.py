@@ -58,7 +58,7 @@ def read_own_folder(folder: Path) -> Contents:
 
     def items(part: str) -> List[ListedImage]:
         return [
-            ListedImage(f"{folder}/{name}", label, names[label])
+            ListedImage(f"{folder}/", name, label, names[label])
             for label, class_id in enumerate(ids)
             for name in found[part].get(class_id, [])
         ]
@@ -144,8 +144,6 @@ def _unlabelled(folder: Path) -> List[ListedImage]:
     for parent, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         found += [
-            ListedImage(os.path.join(parent, name))
-            for name in sorted(files)
-            if not name.startswith(".") and _is_image(name)
+            ListedImage(f"{parent}/", name) for name in sorted(files) if not name.startswith(".") and _is_image(name)
         ]
     return found

@@ -32,18 +32,21 @@ class UnlabelledImages(Dataset):
         read_image: Callable[[str], Image.Image],
         max_unreadable: int = 0,
     ) -> None:
-        self.paths = [item.impath for item in items]
+        self._items = items  # their labels are known in training sets, and never read
         self.transform, self.read_image = transform, read_image
-        self.replacements = Replacements(len(self.paths), max_unreadable)
+        self.replacements = Replacements(len(items), max_unreadable)
 
     def __len__(self) -> int:
-        return len(self.paths)
+        return len(self._items)
 
     def __getitem__(self, index: int) -> Dict[str, Any]:
-        return self.replacements.read(index, self._read, self.paths.__getitem__)
+        return self.replacements.read(index, self._read, self._path)
+
+    def _path(self, index: int) -> str:
+        return self._items[index].impath
 
     def _read(self, index: int) -> Dict[str, Any]:
-        return {**self.transform(self.read_image(self.paths[index])), "index": index}
+        return {**self.transform(self.read_image(self._path(index))), "index": index}
 
 
 class PairLoader:

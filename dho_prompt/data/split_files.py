@@ -47,8 +47,10 @@ def read_with_split(layout: Layout, root: Path) -> Contents:
             f"{some(missing)}. Unpack the images again; {expected(layout, root)}"
         )
 
+    prefix = f"{images}/"
+
     def items(part: str) -> List[ListedImage]:
-        return [ListedImage(f"{images}/{name}", label, split.classnames[label]) for name, label in split.parts[part]]
+        return [ListedImage(prefix, name, label, split.classnames[label]) for name, label in split.parts[part]]
 
     return Contents(split.classnames, list(split.classnames), images, *(items(part) for part in PARTS))
 

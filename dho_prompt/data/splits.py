@@ -3,24 +3,35 @@
 from __future__ import annotations
 
 import hashlib
+import heapq
 import os
 from collections import defaultdict
 from pathlib import Path
-from typing import Any, Dict, Iterable, List, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterable, List, Sequence, Tuple
 
 from dho_prompt.files import PathLike, read_json, write_json
 
 
 def relative_name(impath: PathLike, root: PathLike) -> str:
     """``impath`` below ``root`` with forward slashes, so that names agree between machines."""
-    name, folder = os.fspath(impath), os.path.join(os.fspath(root), "")
-    if os.sep == "/" and name.startswith(folder) and "//" not in name and "/./" not in name:
-        return name[len(folder) :]  # a million names: pathlib takes seconds
-    path = Path(impath)
-    try:
-        return path.relative_to(root).as_posix()
-    except ValueError:
-        return path.as_posix()
+    return namer(root)(impath)
+
+
+def namer(root: PathLike) -> Callable[[PathLike], str]:
+    """:func:`relative_name` for many files of one ``root``."""
+    folder = os.path.join(os.fspath(root), "")
+
+    def name_of(impath: PathLike) -> str:
+        name = os.fspath(impath)
+        if os.sep == "/" and name.startswith(folder) and "//" not in name and "/./" not in name:
+            return name[len(folder) :]  # pathlib takes seconds for a million names
+        path = Path(name)
+        try:
+            return path.relative_to(root).as_posix()
+        except ValueError:
+            return path.as_posix()
+
+    return name_of
 
 
 def few_shot(items: Iterable[Any], shots: int, seed: int, root: PathLike) -> List[Any]:
@@ -45,16 +56,17 @@ def few_shot(items: Iterable[Any], shots: int, seed: int, root: PathLike) -> Lis
     by_label: Dict[int, List[Any]] = defaultdict(list)
     for item in items:
         by_label[item.label].append(item)
+    name_of = namer(root)
+
+    def rank(item: Any) -> Tuple[bytes, str, Any]:
+        name = name_of(item.impath)
+        return hashlib.sha256(f"{seed}/{name}".encode()).digest(), name, item
+
     drawn = []
     for label in sorted(by_label):
-        ranked = sorted((_rank(item, seed, root) for item in by_label[label]), key=lambda entry: entry[:2])[:shots]
+        ranked = heapq.nsmallest(shots, map(rank, by_label[label]), key=lambda entry: entry[:2])
         drawn.extend(item for _, _, item in sorted(ranked, key=lambda entry: entry[1]))
     return drawn
-
-
-def _rank(item: Any, seed: int, root: PathLike) -> Tuple[str, str, Any]:
-    name = relative_name(item.impath, root)
-    return hashlib.sha256(f"{seed}/{name}".encode()).hexdigest(), name, item
 
 
 def split_record(labelled: Sequence[Any], pool: Sequence[Any], root: PathLike) -> Dict[str, Any]:
@@ -69,8 +81,9 @@ def split_record(labelled: Sequence[Any], pool: Sequence[Any], root: PathLike) -
         ``{"hash", "labelled_hash", "labelled": [[name, label], ...], "unlabelled_hash", "unlabelled": count}``. The
         hashes are SHA-256 (first 16 hex digits) over the sorted names, ``hash`` over both sets.
     """
-    names = sorted((relative_name(item.impath, root), item.label) for item in labelled)
-    pool_hash = _sha256(sorted(relative_name(item.impath, root) for item in pool))
+    name_of = namer(root)
+    names = sorted((name_of(item.impath), item.label) for item in labelled)
+    pool_hash = _sha256(sorted(name_of(item.impath) for item in pool))
     labelled_hash = _sha256(f"{name}\t{label}" for name, label in names)
     return {
         "hash": _sha256([labelled_hash, pool_hash])[:16],

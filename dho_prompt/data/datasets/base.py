@@ -82,7 +82,9 @@ def relabel(items: List[Any], kept: range) -> List[Any]:
     """The items whose label is in ``kept``, labelled from 0. The same list if nothing changes."""
     if kept.start == 0 and all(item.label < kept.stop for item in items):
         return items
-    return [ListedImage(item.impath, item.label - kept.start, item.classname) for item in items if item.label in kept]
+    return [
+        ListedImage("", item.impath, item.label - kept.start, item.classname) for item in items if item.label in kept
+    ]
 
 
 def data_root(cfg: Any) -> Path:

@@ -25,7 +25,7 @@ class Digits(NamedClasses):
         classnames = content["classnames"]
 
         def items(split: str) -> List[ListedImage]:
-            return [ListedImage(str(root / name), label, classnames[label]) for name, label in content["splits"][split]]
+            return [ListedImage(f"{root}/", name, label, classnames[label]) for name, label in content["splits"][split]]
 
         parts = (items(split) for split in ("train", "val", self.test_split))
         super().__init__(Contents(classnames, list(classnames), root, *parts), cfg)

@@ -1,0 +1,78 @@
+"""Tables as Markdown, CSV and LaTeX."""
+
+from __future__ import annotations
+
+import csv
+import io
+import statistics
+from typing import List, Sequence
+
+from dho_prompt.evaluation.table import MEASURES, Row, Table, seed_count
+
+
+def cell(values: Sequence[float], signed: bool = False) -> str:
+    """``mean ± sample standard deviation``, in percent or points."""
+    mean = f"{statistics.fmean(values):+.2f}" if signed else f"{statistics.fmean(values):.2f}"
+    return f"{mean} ± {statistics.stdev(values):.2f}" if len(values) > 1 else mean
+
+
+def _cells(row: Row, columns: Sequence[str]) -> List[str]:
+    return [cell(row.values[name], row.signed) if name in row.values else "" for name in columns]
+
+
+def markdown(table: Table) -> str:
+    """The table as Markdown, with its protocol and notes below."""
+    from tabulate import tabulate
+
+    lines = [[row.name, *_cells(row, table.columns)] for row in table.rows]
+    headers = [MEASURES[table.measure], *table.columns]
+    body = tabulate(lines, headers=headers, tablefmt="github", disable_numparse=True)
+    notes = " ".join([_spread(table), *table.notes])
+    return f"**{table.title}**\n\n{body}\n\n{notes}\n" + "".join(f"- {line}\n" for line in table.protocol)
+
+
+def _spread(table: Table) -> str:
+    count = seed_count(table)
+    if count == 1:
+        return "One seed."
+    return f"Mean ± sample standard deviation over {'the' if count is None else count} seeds."
+
+
+def comma_separated(tables: Sequence[Table]) -> str:
+    """One line per table, row and column: its mean, its spread, and the values of the seeds; numbers not rounded."""
+    text = io.StringIO()
+    write = csv.writer(text, lineterminator="\n").writerow
+    write(["dataset", "labelled", "measure", "row", "kind", "set", "mean", "std", "seeds", "values"])
+    for table in tables:
+        for row in table.rows:
+            for column, values in row.values.items():
+                spread = statistics.stdev(values) if len(values) > 1 else ""
+                start = [table.dataset, table.labelled, table.measure, row.name, row.kind, column]
+                write([*start, statistics.fmean(values), spread, len(values), " ".join(map(str, values))])
+    return text.getvalue()
+
+
+def latex(table: Table) -> str:
+    """The table for a LaTeX document with the package booktabs; the protocol stands in comments."""
+    lines = [f"% {line}" for line in [table.title, *table.protocol, *table.notes]]
+    lines += [r"\begin{tabular}{l" + "c" * len(table.columns) + "}", r"\toprule"]
+    lines += [" & ".join(map(_escape, [MEASURES[table.measure], *table.columns])) + r" \\", r"\midrule"]
+    kind = table.rows[0].kind
+    for row in table.rows:
+        if (row.kind == "run") != (kind == "run"):
+            lines.append(r"\midrule")
+        kind = row.kind
+        cells = [_latex_cell(text) for text in _cells(row, table.columns)]
+        lines.append(" & ".join([_escape(row.name), *cells]) + r" \\")
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
+
+
+def _latex_cell(text: str) -> str:
+    mean, _, spread = text.partition(" ± ")
+    return (f"${mean}$" if mean else "") + (rf" {{\scriptsize$\pm${spread}}}" if spread else "")
+
+
+def _escape(text: str) -> str:
+    for character in "%&_#":
+        text = text.replace(character, f"\\{character}")
+    return text
