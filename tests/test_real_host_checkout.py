@@ -46,6 +46,24 @@ def test_our_trainer_in_their_train_py(name, line, own):
     check_killed_and_resumed_and_evaluated(own(line), "CoOpDHO")
 
 
+# our trainers: file, folder of the first model, keys
+OURS = {
+    "PromptSRCDHO": ("promptsrc_dho", "VLPromptLearner", {"PROMPTSRC.PREC": "fp32", "PROMPTSRC.GPA_MEAN": 3,
+                     "PROMPTSRC.PROMPT_DEPTH_VISION": 2, "PROMPTSRC.PROMPT_DEPTH_TEXT": 2}),
+    "VPTDHO": ("vpt_dho", "prompt_learner", {"VPT.PREC": "fp32", "VPT.PROMPT_DEPTH_VISION": 2}),
+    "LinearProbeDHO": ("linear_probe_dho", "ce_head", {"LINEAR_PROBE.PREC": "fp32"}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["CoOp", "PromptSRC"])
+@pytest.mark.parametrize("trainer", OURS)
+def test_our_other_trainers_in_their_train_py(name, trainer, own):
+    file, model, keys = OURS[trainer]
+    host = own(f"import dho_prompt.trainers.{file}")
+    host.model, host.keys, host.pretend_gpu = model, keys, False
+    check_killed_and_resumed_and_evaluated(host, trainer)
+
+
 @coop_only
 @pytest.mark.parametrize("dataset", ["StanfordCars", "FGVCAircraft", "EuroSAT"])
 @pytest.mark.parametrize("whose", ["theirs", "ours"])
