@@ -1,8 +1,9 @@
 """Time and activation memory of the prompted text encoder against the full-length computation.
 
 Both compute the same thing: text features of all classes from a learned generic context, and the gradient of the
-context. The text tower is CLIP ViT-B/16's with random weights in float32 (neither time nor memory depends on the
-weights). Timings alternate, so that a busy machine slows both; the ratio is the median over pairs.
+context, with ``--depth`` one in each of the first blocks (PromptSRC's is 9). The text tower is CLIP ViT-B/16's with
+random weights in float32 (neither time nor memory depends on the weights). Timings alternate, so that a busy machine
+slows both; the ratio is the median over pairs.
 
     python scripts/benchmark_text_encoder.py --threads 1 --classes 100 --n-ctx 16
 """
@@ -49,16 +50,18 @@ def main() -> None:
     names = [names[i % len(names)] for i in range(args.classes)]
     encoder = PromptedTextEncoder(model, tokenizer, names, args.n_ctx)
     slots = encoder.prompts.slots
-    ctx = nn.Parameter(0.02 * torch.randn(args.n_ctx, encoder.width, device=device))
+    ctx = nn.Parameter(0.02 * torch.randn(args.depth, args.n_ctx, encoder.width, device=device))
 
-    ours = Candidate(lambda: encoder(ctx), ctx, model)
-    full = Candidate(lambda: full_text_features(model, tokenizer, slots, ctx), ctx, model)
+    ours = Candidate(lambda: encoder(ctx[0], ctx[1:]), ctx, model)
+    full = Candidate(lambda: full_text_features(model, tokenizer, slots, ctx[0], ctx[1:]), ctx, model)
     pairs = [(ours.run(), full.run()) for _ in range(args.repeats + 1)][1:]  # the first pair warms up
     ours_times, full_times = [list(times) for times in zip(*pairs)]
     ratio = statistics.median(full_time / ours_time for ours_time, full_time in pairs)
     ours_bytes, full_bytes = ours.activation_bytes(), full.activation_bytes()
 
-    setting = f"{args.classes} classes, N_CTX {args.n_ctx}, float32, {device}, {args.threads} thread(s)"
+    setting = (
+        f"{args.classes} classes, N_CTX {args.n_ctx}, depth {args.depth}, float32, {device}, {args.threads} thread(s)"
+    )
     print(f"{setting}, torch {torch.__version__}")
     print(f"tokens computed      {RowLayout(slots, False).token_ids.numel()} of {77 * len(slots)}")
     print(f"forward + backward   ours {spread(ours_times)} s, full {spread(full_times)} s: {ratio:.1f} times faster")
@@ -137,6 +140,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--classes", type=int, default=100, help="number of classes; the names repeat beyond 100")
     parser.add_argument("--n-ctx", type=int, default=16, help="learned context vectors")
+    parser.add_argument("--depth", type=int, default=1, help="blocks with a context of their own; 1 is CoOp")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     parser.add_argument("--repeats", type=int, default=5, help="interleaved pairs")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")

@@ -1,4 +1,4 @@
-"""Gaussian-weighted averaging of trained parameters over epochs (Khattak et al., PromptSRC, ICCV 2023, Eq. 7)."""
+"""Gaussian-weighted averaging of trained parameters over epochs (Khattak et al., PromptSRC, ICCV 2023)."""
 
 from __future__ import annotations
 
