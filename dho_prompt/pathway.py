@@ -73,7 +73,7 @@ class DHORun:
     def _unlabelled_pool(self) -> List[Any]:
         """Every training image of the data set's own class, or those that are not labelled (Alg. 1 line 7)."""
         which = self.cfg.TRAINER.DHO.UNLABELED
-        if which == "none":
+        if which == "none" or self.dho_loss.lam == 1:  # lambda 1 leaves the KD head untrained
             return []
         pool = every_training_image(self.cfg)
         if which == "exclude_labeled":

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager
-from typing import Any, Callable, Dict, Iterator, List, Optional
+from typing import Any, Callable, Dict, Iterator, Optional
 
 import torch
 from PIL import Image
@@ -248,9 +248,6 @@ class HostWithDHO(DHORun, HostSide, Resumable):
             self.add_kd_head(self.adapter.student_clip(self))
 
     # Training
-
-    def _unlabelled_pool(self) -> List[Any]:
-        return [] if self.dho_loss.lam == 1 else super()._unlabelled_pool()
 
     def batches_without_pool(self) -> PairLoader:
         return PairLoader(self.train_loader_x, None) if self.dho_loss.lam == 1 else super().batches_without_pool()
