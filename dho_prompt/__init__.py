@@ -11,7 +11,7 @@ from dho_prompt.losses import DHOLoss
 
 if TYPE_CHECKING:
     from dho_prompt.config import extend_cfg
-    from dho_prompt.plugin import with_dho
+    from dho_prompt.hosts.with_dho import with_dho
 
 __version__ = "0.1.0"
 __all__ = ["DHOLoss", "blend", "extend_cfg", "with_dho"]
@@ -23,7 +23,7 @@ def __getattr__(name: str) -> Any:
 
         return extend_cfg
     if name == "with_dho":  # needs the trainers' packages
-        from dho_prompt.plugin import with_dho
+        from dho_prompt.hosts.with_dho import with_dho
 
         return with_dho
     raise AttributeError(f"module 'dho_prompt' has no attribute {name!r}")

@@ -10,8 +10,8 @@ from yacs.config import CfgNode
 
 from dho_prompt.config import extend_cfg, merge_file, merge_opts, merge_plain, plain
 from dho_prompt.engine import get_cfg_default, setup_logger
-from dho_prompt.evaluation.runs import CONFIG, EVALUATION, RESULTS, binding
 from dho_prompt.files import read_json
+from dho_prompt.runs.folder import CONFIG, EVALUATION, RESULTS, binding
 from dho_prompt.train import find_config, one_message, start
 
 

@@ -12,18 +12,19 @@ from tqdm import tqdm
 
 from dho_prompt.clip.loading import LoadedCLIP
 from dho_prompt.config import HEAD_STARTS, HEADS, check_choice
+from dho_prompt.data.batches.pair import PairLoader, UnlabelledImages
+from dho_prompt.data.batches.views import View
+from dho_prompt.data.choose.pool import every_training_image, labelled_batches, unlabelled_settings
 from dho_prompt.data.classes import UnknownClasses
-from dho_prompt.data.pair import PairLoader, UnlabelledImages
-from dho_prompt.data.views import View
 from dho_prompt.engine import compute_accuracy, read_image
 from dho_prompt.engine.rng import untouched_rng
-from dho_prompt.evaluation.evaluated import Prediction
 from dho_prompt.files import read_json, write_json
 from dho_prompt.heads import clip_head
 from dho_prompt.inference import blend, search_mix
 from dho_prompt.losses import DHOLoss
-from dho_prompt.pool import every_training_image, labelled_batches, unlabelled_settings
-from dho_prompt.teachers import PromptTeacher, ZeroShotTeacher, load_prompts
+from dho_prompt.runs.evaluation import Prediction
+from dho_prompt.teachers.prompts import PromptTeacher, load_prompts
+from dho_prompt.teachers.zeroshot import ZeroShotTeacher
 from dho_prompt.trainer import load_configured_clip, prompt_templates, weight_precision
 
 POOLS = ("all", "exclude_labeled", "none")
@@ -34,7 +35,7 @@ KD_HEAD = "kd_head"  # name of the registered model and of its checkpoint folder
 class DHORun:
     """What every run with DHO has, whoever's trainer takes the steps: pool, KD head, teacher, mix, results.
 
-    Mix into a trainer with :class:`~dho_prompt.record.RecordedRun`, before it. The trainer sets :attr:`crop` in
+    Mix into a trainer with :class:`~dho_prompt.runs.record.RecordedRun`, before it. The trainer sets :attr:`crop` in
     ``build_data_loader``, calls :meth:`add_kd_head` once its own models are registered, and has ``precision(cfg)``.
 
     The KD head is a model of its own (checkpoint folder ``kd_head``), so that the host method's checkpoints keep their

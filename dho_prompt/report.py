@@ -8,11 +8,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import List, Optional, Sequence
 
-from dho_prompt.evaluation.groups import read_results
-from dho_prompt.evaluation.render import comma_separated, latex, markdown
-from dho_prompt.evaluation.runs import RESULTS
-from dho_prompt.evaluation.table import Table, tables
 from dho_prompt.files import atomic_write
+from dho_prompt.runs.folder import RESULTS
+from dho_prompt.runs.groups import read_results
+from dho_prompt.runs.render import comma_separated, latex, markdown
+from dho_prompt.runs.table import Table, tables
 
 
 def main(argv: Optional[List[str]] = None) -> None:
@@ -53,7 +53,7 @@ def save(made: Sequence[Table], errors: Sequence[Table], prefix: str) -> List[Pa
         for ending, text in texts.items()
     ]
     if find_spec("matplotlib"):
-        from dho_prompt.evaluation.figure import draw, draw_shots, has_shots
+        from dho_prompt.runs.figure import draw, draw_shots, has_shots
 
         for ending in ("png", "svg"):
             saved.append(draw(made, Path(f"{prefix}.{ending}")))

@@ -23,7 +23,7 @@ from dho_prompt.engine import (
     set_random_seed,
     setup_logger,
 )
-from dho_prompt.evaluation.runs import RESULTS, run_state
+from dho_prompt.runs.folder import RESULTS, run_state
 
 ENVIRONMENT = "DHO_PROMPT_DEBUG"
 # file in trainers/: the plain trainer in it; <file>_dho.py has the one with DHO

@@ -12,8 +12,9 @@ from torch.nn import functional as F
 from dho_prompt.clip.loading import LoadedCLIP, load_clip
 from dho_prompt.clip.templates import templates_for
 from dho_prompt.config import PRECISIONS, check_choice
-from dho_prompt.data.unreadable import Replacements
-from dho_prompt.data.views import SharedCrop, View
+from dho_prompt.data.batches.unreadable import Replacements
+from dho_prompt.data.batches.views import SharedCrop, View
+from dho_prompt.data.choose.pool import labelled_batches
 from dho_prompt.engine import (
     DataManager,
     DatasetWrapper,
@@ -23,8 +24,7 @@ from dho_prompt.engine import (
     load_strictly,
 )
 from dho_prompt.methods.base import Method
-from dho_prompt.pool import labelled_batches
-from dho_prompt.record import RecordedRun
+from dho_prompt.runs.record import RecordedRun
 from dho_prompt.schedules import warmup_cosine
 
 

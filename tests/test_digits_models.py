@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 import dho_prompt
 from dho_prompt.clip.templates import templates_for
-from dho_prompt.data.digits_images import CLASSNAMES, write_digits
+from dho_prompt.data.fetch.digits_images import CLASSNAMES, write_digits
 
 open_clip = pytest.importorskip("open_clip")
 safetensors_torch = pytest.importorskip("safetensors.torch")

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import pytest
 import torch
 
-from dho_prompt.injection import FeatureTap, add_loss, outputs_changed
+from dho_prompt.hosts.injection import FeatureTap, add_loss, outputs_changed
 
 
 class Pair(NamedTuple):

@@ -13,8 +13,9 @@ from torch.nn import functional as F
 
 import dho_prompt.data.datasets  # noqa: F401  registers the data sets
 from dho_prompt import engine
-from dho_prompt.hosts import dassl_may_break, repaired
-from dho_prompt.plugin import Adapter, check_same_view, with_dho
+from dho_prompt.hosts.errors import dassl_may_break
+from dho_prompt.hosts.repairs import repaired
+from dho_prompt.hosts.with_dho import Adapter, check_same_view, with_dho
 from dho_prompt.train import parser, setup_cfg
 from stand_in_hosts import HOSTS, EngineStep, HostBase, LossStep, ScaledStep, TupleStep
 

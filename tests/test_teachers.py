@@ -6,7 +6,8 @@ import torch
 from dho_prompt.clip.loading import load_clip
 from dho_prompt.methods.coop import CoOpMethod
 from dho_prompt.methods.promptsrc import PromptSRCMethod
-from dho_prompt.teachers import PromptTeacher, ZeroShotTeacher, load_prompts
+from dho_prompt.teachers.prompts import PromptTeacher, load_prompts
+from dho_prompt.teachers.zeroshot import ZeroShotTeacher
 
 NAMES = ["tench", "goldfish", "great_white_shark"]
 TEMPLATES = ["a photo of a {}.", "art of the {}."]

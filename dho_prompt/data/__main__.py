@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 from typing import List, Optional
 
-from dho_prompt.data.check import LAYOUT_NAMES, check
-from dho_prompt.data.layouts import find_layout
-from dho_prompt.data.prepare import prepare
-from dho_prompt.data.sources import SOURCES
+from dho_prompt.data.fetch.check import LAYOUT_NAMES, check
+from dho_prompt.data.fetch.prepare import prepare
+from dho_prompt.data.fetch.sources import SOURCES
+from dho_prompt.data.layouts.table import find_layout
 
 
 def main(argv: Optional[List[str]] = None) -> int:

@@ -7,7 +7,7 @@ import zipfile
 
 import pytest
 
-from dho_prompt.data.archives import unpack
+from dho_prompt.data.fetch.archives import unpack
 
 
 def tar(path, *members, mode="w:gz"):

@@ -6,7 +6,7 @@ import pytest
 from trees import picture, write_tree
 
 from dho_prompt.data.__main__ import main
-from dho_prompt.data.layouts import LAYOUTS, find_layout
+from dho_prompt.data.layouts.table import LAYOUTS, find_layout
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def test_all_sets_in_one_table(complete, capsys):
 
 
 def test_a_full_set_has_no_notes(complete, monkeypatch, capsys):
-    from dho_prompt.data import check
+    from dho_prompt.data.fetch import check
 
     pets = find_layout("OxfordPets")._replace(classes=3, counts=(12, 6, 9))
     monkeypatch.setattr(check, "find_layout", lambda name: pets)

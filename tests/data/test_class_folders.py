@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from dho_prompt.data import class_folders
+from dho_prompt.data.layouts import class_folders
 
 
 def test_large_listings_are_remembered_until_a_folder_changes(tmp_path, monkeypatch, capsys):

@@ -8,10 +8,10 @@ from trees import SHIFTED_WNIDS, WNIDS, config, picture, write_tree
 
 from dho_prompt.clip.templates import templates_for
 from dho_prompt.config import extend_cfg, merge_file
+from dho_prompt.data.choose.labelled import everything
 from dho_prompt.data.datasets import DATASETS, Digits
-from dho_prompt.data.imagenet_folders import read_classnames
-from dho_prompt.data.labelled import everything
-from dho_prompt.data.layouts import IMAGENET, LAYOUTS, SHIFTED, TEN, find_layout
+from dho_prompt.data.layouts.imagenet_folders import read_classnames
+from dho_prompt.data.layouts.table import IMAGENET, LAYOUTS, SHIFTED, TEN, find_layout
 from dho_prompt.engine import build_dataset, get_cfg_default
 from dho_prompt.train import find_config, main
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dho_prompt.data.digits_images import CLASSNAMES, PER_CLASS, write_digits
+from dho_prompt.data.fetch.digits_images import CLASSNAMES, PER_CLASS, write_digits
 from dho_prompt.files import read_json
 
 pytest.importorskip("sklearn")

@@ -7,9 +7,9 @@ from types import SimpleNamespace
 import pytest
 
 from dho_prompt.config import extend_cfg, merge_opts
+from dho_prompt.data.choose.labelled import _even_shares, check_obeyed, everything, listed, low_shot
+from dho_prompt.data.choose.splits import relative_name
 from dho_prompt.data.datasets import ImageNet
-from dho_prompt.data.labelled import _even_shares, check_obeyed, everything, listed, low_shot
-from dho_prompt.data.splits import relative_name
 from dho_prompt.engine import get_cfg_default
 from dho_prompt.files import read_json
 from dho_prompt.train import main

@@ -6,7 +6,7 @@ import pytest
 from trees import config, picture
 
 from dho_prompt.data.datasets import ImageFolder, import_datasets
-from dho_prompt.data.own_folder import read_own_folder
+from dho_prompt.data.layouts.own_folder import read_own_folder
 from dho_prompt.engine import DATASET_REGISTRY
 from dho_prompt.files import read_json
 from dho_prompt.train import main

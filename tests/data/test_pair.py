@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from dho_prompt.data.pair import PairLoader, UnlabelledImages
+from dho_prompt.data.batches.pair import PairLoader, UnlabelledImages
 
 
 def loaders(labelled=10, unlabelled=28, batch=4):

@@ -14,11 +14,11 @@ from types import SimpleNamespace
 import pytest
 from trees import write_tree
 
-from dho_prompt.data import check as checking
 from dho_prompt.data.__main__ import main
-from dho_prompt.data.layouts import LAYOUTS, find_layout
-from dho_prompt.data.prepare import prepare
-from dho_prompt.data.sources import DRIVE, SOURCES, Download, Source
+from dho_prompt.data.fetch import check as checking
+from dho_prompt.data.fetch.prepare import prepare
+from dho_prompt.data.fetch.sources import DRIVE, SOURCES, Download, Source
+from dho_prompt.data.layouts.table import LAYOUTS, find_layout
 
 PETS = find_layout("OxfordPets")
 

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from dho_prompt.data.splits import few_shot, keep_split, relative_name, split_record
+from dho_prompt.data.choose.splits import few_shot, keep_split, relative_name, split_record
 
 
 def items(root="/data/x", classes=4, each=9):

@@ -8,8 +8,8 @@ from PIL import Image
 from torch.utils.data import DataLoader
 from trees import config, picture
 
-from dho_prompt.data.pair import UnlabelledImages
-from dho_prompt.data.unreadable import Replacements
+from dho_prompt.data.batches.pair import UnlabelledImages
+from dho_prompt.data.batches.unreadable import Replacements
 from dho_prompt.engine import read_image
 from dho_prompt.trainer import SharedViews
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from dho_prompt.data.views import SharedCrop, View
+from dho_prompt.data.batches.views import SharedCrop, View
 
 PLAIN = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 

@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from dho_prompt.config import extend_cfg, merge_opts
-from dho_prompt.data.layouts import IMAGENET, SHIFTED
+from dho_prompt.data.layouts.table import IMAGENET, SHIFTED
 from dho_prompt.engine import get_cfg_default
 
 WNIDS = {

@@ -6,9 +6,9 @@ import math
 from pathlib import Path
 from typing import Any, List, Optional, Tuple
 
-from dho_prompt.data.contents import Contents, ListedImage, refuse_unreadable
-from dho_prompt.data.labelled import choose_labelled
-from dho_prompt.data.splits import few_shot
+from dho_prompt.data.choose.labelled import choose_labelled
+from dho_prompt.data.choose.splits import few_shot
+from dho_prompt.data.layouts.contents import Contents, ListedImage, refuse_unreadable
 from dho_prompt.engine import DatasetBase
 
 HALVES = ("all", "base", "new")

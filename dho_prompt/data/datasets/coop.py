@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from dho_prompt.data.datasets.base import NamedClasses, data_root
-from dho_prompt.data.layouts import LAYOUTS, Layout
-from dho_prompt.data.read import read_contents
+from dho_prompt.data.layouts.read import read_contents
+from dho_prompt.data.layouts.table import LAYOUTS, Layout
 
 
 class LaidOut(NamedClasses):
-    """A data set of the table :data:`~dho_prompt.data.layouts.LAYOUTS`.
+    """A data set of the table :data:`~dho_prompt.data.layouts.table.LAYOUTS`.
 
     Raises:
         FileNotFoundError, ValueError, OSError: what ``python -m dho_prompt.data check`` says.

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any, List
 
-from dho_prompt.data.contents import Contents, ListedImage
 from dho_prompt.data.datasets.base import NamedClasses, data_root
-from dho_prompt.data.digits_images import write_digits
+from dho_prompt.data.fetch.digits_images import write_digits
+from dho_prompt.data.layouts.contents import Contents, ListedImage
 from dho_prompt.files import read_json
 
 
 class Digits(NamedClasses):
-    """1,797 real digits, split in train, val and test (see :mod:`dho_prompt.data.digits_images`).
+    """1,797 real digits, split in train, val and test (see :mod:`dho_prompt.data.fetch.digits_images`).
 
     The image files are written below ``DATASET.ROOT/digits`` when they are not there.
     """

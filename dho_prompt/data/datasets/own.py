@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dho_prompt.data.datasets.base import NamedClasses, data_root
-from dho_prompt.data.own_folder import read_own_folder
+from dho_prompt.data.layouts.own_folder import read_own_folder
 from dho_prompt.engine import DATASET_REGISTRY
 
 
@@ -15,7 +15,7 @@ class ImageFolder(NamedClasses):
     """Class folders below DATASET.FOLDER, which may be relative to DATASET.ROOT, or below DATASET.ROOT itself.
 
     What the folder may hold, and how it is split when it has class folders alone, says
-    :func:`~dho_prompt.data.own_folder.read_own_folder`. Images below ``unlabelled`` join the pool.
+    :func:`~dho_prompt.data.layouts.own_folder.read_own_folder`. Images below ``unlabelled`` join the pool.
     """
 
     def __init__(self, cfg: Any) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from dho_prompt.evaluation.tally import HeadTally
+from dho_prompt.runs.tally import HeadTally
 
 
 def expected_error(probabilities, labels, bins=15):

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
-from dho_prompt.data.unreadable import Replacements
+from dho_prompt.data.batches.unreadable import Replacements
 
 COUNTS = ("train_x", "train_u", "smaller_one")
 
@@ -20,7 +20,7 @@ class UnlabelledImages(Dataset):
 
     Args:
         items: objects with ``impath``; nothing else of them is read.
-        transform: PIL image -> dict of tensors (:class:`~dho_prompt.data.views.SharedCrop`).
+        transform: PIL image -> dict of tensors (:class:`~dho_prompt.data.batches.views.SharedCrop`).
         read_image: path -> PIL image.
         max_unreadable: how many images may be unreadable and are replaced (:class:`.unreadable.Replacements`).
     """

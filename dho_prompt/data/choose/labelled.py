@@ -8,7 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, Dict, List, Sequence, Tuple
 
-from dho_prompt.data.splits import few_shot, namer
+from dho_prompt.data.choose.splits import few_shot, namer
 from dho_prompt.files import PathLike
 
 KEYS = ("DATASET.NUM_SHOTS", "DATASET.LABELED_PERCENT", "DATASET.LABELED_LIST")
@@ -20,7 +20,8 @@ def low_shot(items: Sequence[Any], percent: float, seed: int, root: PathLike) ->
     The total is rounded down: 12,811 of ImageNet's 1,281,167 images for 1 %, 128,116 for 10 %, as in the lists of
     SimCLR (Chen et al., 2020). Class sizes differ by one at most, except that a class with too few images gives all it
     has; which classes have the odd image follows from a hash of seed and label. Within a class the images are those of
-    :func:`~dho_prompt.data.splits.few_shot`, so a smaller percentage is contained in a larger one of the same seed.
+    :func:`~dho_prompt.data.choose.splits.few_shot`, so a smaller percentage is contained in a larger one of the same
+    seed.
 
     Args:
         items: objects with ``impath`` and ``label``.

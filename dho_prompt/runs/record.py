@@ -10,12 +10,12 @@ from typing import Any, ContextManager, Dict, Optional
 from torch import nn
 
 from dho_prompt.config import plain
-from dho_prompt.data.labelled import check_obeyed
-from dho_prompt.data.splits import keep_split, split_record
+from dho_prompt.data.choose.labelled import check_obeyed
+from dho_prompt.data.choose.splits import keep_split, split_record
 from dho_prompt.engine import ENGINE, ENGINE_VERSION, build_lr_scheduler, build_optimizer
-from dho_prompt.evaluation.evaluated import EvaluatedRun
-from dho_prompt.evaluation.runs import CONFIG, EVALUATION, RESULTS, begin_run, versions
 from dho_prompt.files import read_json, write_json
+from dho_prompt.runs.evaluation import EvaluatedRun
+from dho_prompt.runs.folder import CONFIG, EVALUATION, RESULTS, begin_run, versions
 
 MEASURED = ("accuracy", "ece", "classes")
 

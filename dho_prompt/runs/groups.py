@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any, Dict, Iterable, List, Sequence, Tuple
 
 from dho_prompt.config import differences
-from dho_prompt.evaluation.runs import RESULTS, binding
 from dho_prompt.files import PathLike, read_json
+from dho_prompt.runs.folder import RESULTS, binding
 
 Result = Dict[str, Any]  # the content of a result file
 ALONE = ", labeled only"

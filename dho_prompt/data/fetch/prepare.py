@@ -13,11 +13,11 @@ from typing import List
 
 from tqdm import tqdm
 
-from dho_prompt.data.archives import unpack
-from dho_prompt.data.imagenet_folders import read_classnames
-from dho_prompt.data.layouts import IMAGENET, Layout
-from dho_prompt.data.sources import DRIVE, Download, Source
-from dho_prompt.data.split_files import read_split
+from dho_prompt.data.fetch.archives import unpack
+from dho_prompt.data.fetch.sources import DRIVE, Download, Source
+from dho_prompt.data.layouts.imagenet_folders import read_classnames
+from dho_prompt.data.layouts.split_files import read_split
+from dho_prompt.data.layouts.table import IMAGENET, Layout
 
 BLOCK = 1 << 20
 

@@ -8,10 +8,10 @@ from typing import List, Sequence, Tuple
 
 from tabulate import tabulate
 
-from dho_prompt.data.contents import Contents, refuse_unreadable
-from dho_prompt.data.layouts import LAYOUTS, Layout, find_layout
-from dho_prompt.data.own_folder import read_own_folder
-from dho_prompt.data.read import read_contents
+from dho_prompt.data.layouts.contents import Contents, refuse_unreadable
+from dho_prompt.data.layouts.own_folder import read_own_folder
+from dho_prompt.data.layouts.read import read_contents
+from dho_prompt.data.layouts.table import LAYOUTS, Layout, find_layout
 
 PARTS = ("train", "val", "test")
 

@@ -7,7 +7,7 @@ import io
 import statistics
 from typing import List, Sequence
 
-from dho_prompt.evaluation.table import MEASURES, Row, Table, seed_count
+from dho_prompt.runs.table import MEASURES, Row, Table, seed_count
 
 
 def cell(values: Sequence[float], signed: bool = False) -> str:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dho_prompt.data.contents import Contents
-from dho_prompt.data.imagenet_folders import read_imagenet, read_shifted
-from dho_prompt.data.layouts import IMAGENET, SHIFTED, Layout
-from dho_prompt.data.split_files import read_with_split
+from dho_prompt.data.layouts.contents import Contents
+from dho_prompt.data.layouts.imagenet_folders import read_imagenet, read_shifted
+from dho_prompt.data.layouts.split_files import read_with_split
+from dho_prompt.data.layouts.table import IMAGENET, SHIFTED, Layout
 
 
 def read_contents(layout: Layout, root: Path) -> Contents:
-    """A data set of the table in :mod:`~dho_prompt.data.layouts`.
+    """A data set of the table in :mod:`~dho_prompt.data.layouts.table`.
 
     Args:
         layout: its row.

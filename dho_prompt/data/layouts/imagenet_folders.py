@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Dict, List, Sequence, Tuple
 
-from dho_prompt.data.class_folders import class_folder_stamps, list_class_folders
-from dho_prompt.data.contents import Contents, ListedImage, some
-from dho_prompt.data.layouts import IMAGENET, Layout
-from dho_prompt.data.split_files import expected
+from dho_prompt.data.layouts.class_folders import class_folder_stamps, list_class_folders
+from dho_prompt.data.layouts.contents import Contents, ListedImage, some
+from dho_prompt.data.layouts.split_files import expected
+from dho_prompt.data.layouts.table import IMAGENET, Layout
 
 
 def read_imagenet(layout: Layout, root: Path) -> Contents:

@@ -1,4 +1,4 @@
-"""Frozen models that give the predictions to distil: images -> logits."""
+"""Trained prompts on a frozen CLIP as teacher, read from checkpoints of CoOp, PromptSRC and IVLP."""
 
 from __future__ import annotations
 
@@ -7,10 +7,8 @@ from typing import Any, Dict, Optional, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from dho_prompt.clip.loading import LoadedCLIP
-from dho_prompt.clip.zeroshot import class_text_features
 from dho_prompt.engine import load_checkpoint, load_strictly
 from dho_prompt.methods.base import Method
 from dho_prompt.methods.coop import CoOpMethod
@@ -19,40 +17,6 @@ from dho_prompt.methods.promptsrc import PromptSRCMethod
 
 TEACHERS = "give a checkpoint of CoOp, PromptSRC or IVLP, e.g. prompt_learner/model.pth.tar-<epoch>"
 PROMPT_FOLDERS = ("prompt_learner", "VLPromptLearner")  # of CoOp's and PromptSRC's checkpoints
-
-
-class ZeroShotTeacher(nn.Module):
-    """CLIP with a template ensemble: ``cos(image, text_c) / zeta`` (Eq. 1 before its softmax).
-
-    The text features are computed here, once.
-
-    Args:
-        clip: a loaded CLIP, frozen.
-        classnames: one name per class.
-        templates: prompt templates with one ``{}`` each.
-        zeta: temperature > 0, or None for the model's own ``1 / exp(logit_scale)``.
-
-    Shapes:
-        (batch, 3, clip.image_size, clip.image_size) normalised with clip.mean and clip.std -> (batch, classes)
-        float32 logits, without gradient.
-    """
-
-    def __init__(
-        self, clip: LoadedCLIP, classnames: Sequence[str], templates: Sequence[str], zeta: Optional[float] = None
-    ) -> None:
-        super().__init__()
-        self.clip = clip
-        self.zeta = float(zeta) if zeta else 1 / clip.logit_scale
-        self.register_buffer("text_features", class_text_features(clip, classnames, templates).float())
-
-    @torch.no_grad()
-    def forward(self, images: Tensor) -> Tensor:
-        features = F.normalize(self.clip.encode_image(images).float(), dim=-1)
-        with torch.autocast(images.device.type, enabled=False):
-            return features @ self.text_features.t() / self.zeta
-
-    def train(self, mode: bool = True) -> Any:
-        return super().train(False)  # a teacher never updates its statistics
 
 
 class PromptTeacher(nn.Module):

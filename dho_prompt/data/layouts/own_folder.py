@@ -9,8 +9,8 @@ from typing import Dict, List, Sequence
 
 from PIL import Image
 
-from dho_prompt.data.class_folders import class_folder_stamps, list_class_folders
-from dho_prompt.data.contents import Contents, ListedImage, some
+from dho_prompt.data.layouts.class_folders import class_folder_stamps, list_class_folders
+from dho_prompt.data.layouts.contents import Contents, ListedImage, some
 
 SHARES = {"train": 0.5, "val": 0.2, "test": 0.3}  # CoOp's, for the data sets that it splits itself
 TREE = """\

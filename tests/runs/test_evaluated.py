@@ -8,9 +8,9 @@ import torch
 from dho_prompt.data.classes import Classes
 from dho_prompt.data.datasets import ImageNet
 from dho_prompt.engine import DATASET_REGISTRY, DatasetBase, Datum, register_if_absent, set_random_seed
-from dho_prompt.evaluation.evaluated import EvaluatedRun
+from dho_prompt.hosts.with_dho import with_dho
 from dho_prompt.inference import blend
-from dho_prompt.plugin import with_dho
+from dho_prompt.runs.evaluation import EvaluatedRun
 from dho_prompt.train import main, parser, setup_cfg
 from stand_in_hosts import EngineStep
 
@@ -136,7 +136,7 @@ class Fixed(EvaluatedRun, FakeEngine):
 
 @pytest.mark.parametrize("every, right", [(False, 2), (True, 1)])
 def test_rows_are_gathered_before_the_softmax_or_all_are_scored(every, right):
-    from dho_prompt.evaluation.tally import HeadTally
+    from dho_prompt.runs.tally import HeadTally
 
     trainer = Fixed()
     trainer.cfg = type("cfg", (), {"TEST": type("TEST", (), {"ALL_CLASSES": every})})

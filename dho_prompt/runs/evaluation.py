@@ -11,8 +11,8 @@ from tqdm import tqdm
 from dho_prompt.data.classes import Classes, classes_of, find_rows, gather_rows, in_order
 from dho_prompt.engine import build_data_loader, build_dataset, build_transform
 from dho_prompt.engine.rng import untouched_rng
-from dho_prompt.evaluation.tally import HeadTally
 from dho_prompt.inference import probabilities
+from dho_prompt.runs.tally import HeadTally
 
 
 class Prediction(NamedTuple):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import statistics
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
-from dho_prompt.evaluation.groups import Result, compared, host_name
-from dho_prompt.evaluation.paper import SETS, SOURCE, ZERO_SHOT, of_the_paper, paper_row
+from dho_prompt.runs.groups import Result, compared, host_name
+from dho_prompt.runs.paper import SETS, SOURCE, ZERO_SHOT, of_the_paper, paper_row
 
 HEADS = {"blend": "", "ce": " (CE head)", "kd": " (KD head)"}
 MEAN = "mean shifted"

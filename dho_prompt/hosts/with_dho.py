@@ -1,8 +1,9 @@
 """DHO on somebody else's Dassl-style CLIP trainer, as it stands.
 
 The host's step runs unchanged; the KD loss joins its graph and is back-propagated by its own ``backward`` (see
-:mod:`dho_prompt.injection`), so that parameters receive the gradient of ``lambda * (the host's loss) + (1 - lambda) *
-(KD on labelled + KD on unlabelled)`` (Eq. 6-7). What the host adds to its cross-entropy belongs to the first term.
+:mod:`dho_prompt.hosts.injection`), so that parameters receive the gradient of ``lambda * (the host's loss) +
+(1 - lambda) * (KD on labelled + KD on unlabelled)`` (Eq. 6-7). What the host adds to its cross-entropy belongs to the
+first term.
 """
 
 from __future__ import annotations
@@ -15,17 +16,19 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from dho_prompt.data.pair import PairLoader
-from dho_prompt.data.views import SHARED_TRANSFORMS, SharedCrop, View
+from dho_prompt.data.batches.pair import PairLoader
+from dho_prompt.data.batches.views import SHARED_TRANSFORMS, SharedCrop, View
 from dho_prompt.engine import ENGINE, TRAINER_REGISTRY, Resumable, load_strictly
 from dho_prompt.engine import TrainerX as OurTrainerX
 from dho_prompt.engine.rng import untouched_rng
-from dho_prompt.evaluation.evaluated import EvaluatedRun
-from dho_prompt.hosts import Adapter, adapter_for, dassl_may_break, gpu_needed, repaired
-from dho_prompt.injection import FeatureTap, add_loss, outputs_changed
+from dho_prompt.hosts.adapters import Adapter, adapter_for
+from dho_prompt.hosts.errors import dassl_may_break, gpu_needed
+from dho_prompt.hosts.injection import FeatureTap, add_loss, outputs_changed
+from dho_prompt.hosts.repairs import repaired
 from dho_prompt.losses import kd_divergence
 from dho_prompt.pathway import KD_HEAD, DHORun
-from dho_prompt.record import RecordedRun
+from dho_prompt.runs.evaluation import EvaluatedRun
+from dho_prompt.runs.record import RecordedRun
 
 IGNORED_BY_HOSTS = ("token_prefix", "token_suffix")  # CoOp's family saves these and does not load them
 
@@ -70,7 +73,7 @@ def with_dho(host: type, adapter: Optional[Adapter] = None, name: Optional[str] 
             f'by with_dho({host.__name__}, name="...")'
         )
     members = {
-        "__doc__": f"{host.__name__} with the DHO pathway (:func:`dho_prompt.plugin.with_dho`).",
+        "__doc__": f"{host.__name__} with the DHO pathway (:func:`dho_prompt.hosts.with_dho.with_dho`).",
         "__module__": __name__,
         "host": host,
         "adapter": adapter_for(host) if adapter is None else adapter,

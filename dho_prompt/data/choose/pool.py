@@ -6,8 +6,8 @@ from typing import Any, List
 
 from torch.utils.data import DataLoader
 
-from dho_prompt.data.labelled import everything
-from dho_prompt.data.pair import PairLoader
+from dho_prompt.data.batches.pair import PairLoader
+from dho_prompt.data.choose.labelled import everything
 from dho_prompt.engine import build_dataset
 from dho_prompt.engine.rng import untouched_rng
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path, PurePosixPath
 from typing import Any, Dict, List, NamedTuple, Tuple
 
-from dho_prompt.data.contents import Contents, ListedImage, absent, some
-from dho_prompt.data.layouts import Layout, tree
+from dho_prompt.data.layouts.contents import Contents, ListedImage, absent, some
+from dho_prompt.data.layouts.table import Layout, tree
 from dho_prompt.files import read_json
 
 PARTS = ("train", "val", "test")

@@ -7,8 +7,8 @@ import statistics
 from pathlib import Path
 from typing import Any, Dict, List, Sequence, Tuple
 
-from dho_prompt.evaluation.table import HEADS, MEAN, MEASURES, Row, Table
 from dho_prompt.files import atomic_write
+from dho_prompt.runs.table import HEADS, MEAN, MEASURES, Row, Table
 
 COLOURS = ("#7f7f7f", "#5aa469", "#d1495b", "#30638e", "#edae49", "#7b5ea7", "#00798c", "#8d5b4c")
 

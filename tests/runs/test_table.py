@@ -7,12 +7,12 @@ import warnings
 
 import pytest
 
-from dho_prompt.evaluation.figure import draw, draw_shots, has_shots
-from dho_prompt.evaluation.groups import labelled_by, read_results
-from dho_prompt.evaluation.paper import SETS, TABLE_13
-from dho_prompt.evaluation.render import cell, comma_separated, latex, markdown
-from dho_prompt.evaluation.table import tables
 from dho_prompt.report import main
+from dho_prompt.runs.figure import draw, draw_shots, has_shots
+from dho_prompt.runs.groups import labelled_by, read_results
+from dho_prompt.runs.paper import SETS, TABLE_13
+from dho_prompt.runs.render import cell, comma_separated, latex, markdown
+from dho_prompt.runs.table import tables
 
 
 def result(

@@ -13,7 +13,7 @@ class PaperRow(NamedTuple):
     """One row of Table 13.
 
     Attributes:
-        labelled: how its labelled images were chosen, in the words of :func:`dho_prompt.evaluation.groups.labelled_by`;
+        labelled: how its labelled images were chosen, in the words of :func:`dho_prompt.runs.groups.labelled_by`;
             "" for none.
         accuracy: percent, in the order of :data:`SETS`.
     """

@@ -1,0 +1,1 @@
+"""Getting data sets onto the disk, and saying what is missing there."""

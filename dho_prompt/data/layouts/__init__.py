@@ -1,0 +1,1 @@
+"""Reading what lies on the disk: folders, lists, splits -> classes and named images."""

@@ -1,0 +1,1 @@
+"""DHO on somebody else's Dassl-style trainer."""

@@ -1,0 +1,1 @@
+"""Frozen models whose predictions are distilled."""
