@@ -1,19 +1,67 @@
-"""Every configuration key that dho_prompt adds to Dassl's, and a merge that refuses unknown keys by name."""
+"""Configuration keys: declared by the parts that they belong to, added to Dassl's, merged strictly."""
 
 from __future__ import annotations
 
 import difflib
-from typing import Any, Dict, Iterator, List, Sequence
+import pkgutil
+from collections.abc import Iterator, Sequence
+from importlib import import_module
+from typing import Any, NamedTuple
 
 from yacs.config import CfgNode
 
-# Keys that take fractions though their defaults are whole, as in the hosts, whose yacs refuses 15 where it knows 15.0
-FRACTIONAL = tuple(
-    f"TRAINER.PROMPTSRC.{name}" for name in ("TEXT_LOSS_WEIGHT", "IMAGE_LOSS_WEIGHT", "GPA_MEAN", "GPA_STD")
-)
+PARTS = ("methods", "distill", "teachers")  # packages whose modules declare keys of their own
 PRECISIONS = ("fp32", "fp16", "amp", "bf16")
 HEADS = ("linear", "cosine")
 HEAD_STARTS = ("language", "kaiming")
+
+
+class Setting(NamedTuple):
+    """A configuration key.
+
+    Attributes:
+        default: its value if nobody sets it; its type is the type that values must have.
+        about: one line for the documentation.
+        allowed: the only values; () for any of the type.
+        fractions: takes fractions although the default is whole. Hosts declare such keys with whole defaults, and
+            their yacs then refuses 12.5 where the default is 25.
+    """
+
+    default: Any
+    about: str
+    allowed: Sequence[str] = ()
+    fractions: bool = False
+
+
+_DECLARED: dict[str, Setting] = {}  # by dotted key
+
+
+def declare(node: str, settings: dict[str, Setting]) -> None:
+    """Make a part's keys known. A module calls it where the part is defined, before any configuration is made.
+
+    Args:
+        node: dotted name of the node, such as ``TRAINER.COOP``; made where it is missing.
+        settings: by the keys' own names.
+
+    Raises:
+        ValueError: a key is declared already, differently.
+
+    Example:
+        >>> declare("TRAINER.COOP", {"N_CTX": Setting(16, "context tokens")})
+    """
+    for name, setting in settings.items():
+        key = f"{node}.{name}"
+        if _DECLARED.setdefault(key, setting) != setting:
+            raise ValueError(f"the configuration key {key} is declared twice, with different settings")
+
+
+def declared() -> dict[str, Setting]:
+    """Every declared key, with those of all parts that come with the package."""
+    for part in PARTS:
+        package = import_module(f"dho_prompt.{part}")
+        for module in pkgutil.iter_modules(package.__path__):
+            import_module(f"{package.__name__}.{module.name}")
+    return dict(_DECLARED)
 
 
 def extend_cfg(cfg: CfgNode) -> CfgNode:
@@ -24,103 +72,75 @@ def extend_cfg(cfg: CfgNode) -> CfgNode:
     Returns:
         ``cfg`` itself.
     """
-    add = _Adder(cfg)
-    # A file with the weights of MODEL.BACKBONE.NAME, instead of the ones that the name would fetch
-    add("MODEL.BACKBONE.WEIGHTS", "")
-    add("DATASET.SUBSAMPLE_CLASSES", "all")  # all, base or new (Zhou et al., CoCoOp)
-    # Labelled images as a share of the training set, in percent, balanced over the classes (Sec. 3.1); 0.0 is off
-    add("DATASET.LABELED_PERCENT", 0.0)
-    # A text file that names the labelled images, one a line (SimCLR's lists); only one of the three ways at a time
-    add("DATASET.LABELED_LIST", "")
-    add("DATASET.FOLDER", "")  # for DATASET.NAME ImageFolder: the folder, absolute or below DATASET.ROOT
-    # Further test sets of the same classes or some of them, evaluated after training, e.g. ("DigitsV2", "DigitsSketch")
-    add("TEST.SHIFTED_SETS", ())
-    # Score sets of fewer classes (ImageNet-A and -R: 200) among all classes of the model instead of their own
-    add("TEST.ALL_CLASSES", False)
-    # Let a step take the whole labelled set where it is smaller than the batch, as Dassl does; False refuses
-    add("DATALOADER.FIT_BATCH", True)
-    # What the learning rate changes with: "epoch" (Dassl's schedules), or "iteration" (cosine behind WARMUP_STEPS
-    # iterations of linear warm-up, Tables 6 and 11: 5000)
-    add("OPTIM.SCHEDULE_BY", "epoch")
-    add("OPTIM.WARMUP_STEPS", 0)
-    # Training images that may turn out unreadable: each is named in the log and replaced by another; one more stops the
-    # run. Images for validation and testing must all be readable
-    add("DATALOADER.MAX_UNREADABLE", 10)
-    add("TORCH_THREADS", 0)  # CPU threads of PyTorch; 0 leaves PyTorch's choice
-
-    add("TRAINER.COOP.N_CTX", 16)  # context tokens
-    add("TRAINER.COOP.CSC", False)  # class-specific contexts
-    add("TRAINER.COOP.CTX_INIT", "")  # words to start the context from; their number replaces N_CTX
-    add("TRAINER.COOP.PREC", "fp16")  # fp32, fp16, bf16 (weights) or amp (autocast)
-    add("TRAINER.COOP.CLASS_TOKEN_POSITION", "end")  # end, middle or front
-
-    add("TRAINER.LINEAR_PROBE.PREC", "fp32")  # of the frozen tower; the head is in fp32
-    add("TRAINER.LINEAR_PROBE.HEAD", "linear")  # linear (W z + b, Sec. 3.2) or cosine (Eq. 10's form)
-    add("TRAINER.LINEAR_PROBE.HEAD_INIT", "language")  # language (class text features, Table 5) or kaiming
-
-    add("TRAINER.ZEROSHOT.PREC", "fp32")
-    add("TRAINER.ZEROSHOT.ENSEMBLE", False)  # average the data set's templates instead of using its single one
-    add("TRAINER.ZEROSHOT.TEMPLATES", ())  # other templates
-
-    add("TRAINER.VPT.N_CTX_VISION", 2)  # prompt tokens of a block
-    add("TRAINER.VPT.PROMPT_DEPTH_VISION", 1)  # blocks with prompts of their own (VPT-3, VPT-9 in Table 13)
-    add("TRAINER.VPT.CTX_INIT", "a photo of a")  # words before the class names of HEAD text
-    add("TRAINER.VPT.PREC", "fp16")
-    # linear or cosine, as of LINEAR_PROBE; text: CLIP's zero-shot classifier, which is not trained (MaPLe's VPT)
-    add("TRAINER.VPT.HEAD", "linear")
-    add("TRAINER.VPT.HEAD_INIT", "language")
-
-    # PromptSRC's names and defaults (Khattak et al., ICCV 2023, and their code)
-    add("TRAINER.PROMPTSRC.N_CTX_VISION", 4)  # prompt tokens per block of the image tower
-    add("TRAINER.PROMPTSRC.N_CTX_TEXT", 4)  # context tokens per block of the text tower
-    add("TRAINER.PROMPTSRC.CTX_INIT", "a photo of a")  # words to start from; without effect if N_CTX_TEXT is over 4
-    add("TRAINER.PROMPTSRC.PREC", "fp16")  # fp32, fp16, bf16 (weights) or amp (autocast)
-    add("TRAINER.PROMPTSRC.PROMPT_DEPTH_VISION", 9)  # blocks with prompts of their own; 0: none in the image tower
-    add("TRAINER.PROMPTSRC.PROMPT_DEPTH_TEXT", 9)  # at least 1
-    add("TRAINER.PROMPTSRC.TEXT_LOSS_WEIGHT", 25)  # of the L1 distance to the frozen text features
-    add("TRAINER.PROMPTSRC.IMAGE_LOSS_WEIGHT", 10)  # of the L1 distance to the frozen image features
-    add("TRAINER.PROMPTSRC.GPA_MEAN", 15)  # Gaussian prompt averaging: the epoch that weighs most, from 1
-    add("TRAINER.PROMPTSRC.GPA_STD", 1)  # in epochs
-    add("TRAINER.PROMPTSRC.TEMPLATES", ())  # of the frozen text features; () takes PromptSRC's 60
-
-    add("TRAINER.DHO.LAMBDA", 0.5)  # weight of the supervised side, lambda of Alg. 1 line 24 (Table 6)
-    add("TRAINER.DHO.TEMPERATURE", 2.0)  # eta of Alg. 1 (Table 6)
-    # Multiply the KL terms by eta^2 as the authors' code does; the paper does not print the factor
-    add("TRAINER.DHO.SCALE_BY_TEMPERATURE", True)
-    add("TRAINER.DHO.ZETA", 0.0)  # temperature of cosine logits (Eq. 1, 10); 0 takes the teacher's 1 / exp(logit_scale)
-    # all: every training image with its label hidden (Alg. 1 line 7); exclude_labeled: those not labelled (Sec. 3.1);
-    # none: no unlabelled images (the labelled-only rows of Table 13)
-    add("TRAINER.DHO.UNLABELED", "all")
-    add("TRAINER.DHO.HEAD", "cosine")  # cosine (aligned, Eq. 10) or linear
-    add("TRAINER.DHO.HEAD_INIT", "language")  # language (the student's text features, Table 5) or kaiming
-    add("TRAINER.DHO.HEAD_LR", 0.0)  # learning rate of the KD head; 0 takes OPTIM.LR
-    add("TRAINER.DHO.ALPHA", 0.5)  # share of the host method at inference (Eq. 11; Table 11: 0.5)
-    add("TRAINER.DHO.BETA", 1.0)  # temperature of the KD head at inference (Eq. 11; Table 11: 1)
-    add("TRAINER.DHO.SEARCH", False)  # choose alpha and beta on the validation set instead
-    add("TRAINER.DHO.TEACHER.NAME", "ViT-L/14@336px")  # any name MODEL.BACKBONE.NAME takes (Table 11)
-    add("TRAINER.DHO.TEACHER.WEIGHTS", "")  # a file with its weights, as MODEL.BACKBONE.WEIGHTS
-    # Trained prompts on it: a checkpoint of CoOp or PromptSRC, or the output folder of such a run; "" is zero-shot
-    add("TRAINER.DHO.TEACHER.CHECKPOINT", "")
-    add("TRAINER.DHO.TEACHER.TEMPLATES", ())  # prompt templates; () takes those of the data set (Sec. 4.1)
-    add("TRAINER.DHO.TEACHER.PREC", "")  # fp32, fp16 or bf16; "" takes the method's
-    return cfg
-
-
-class _Adder:
-    """Add dotted keys, making nodes as needed."""
-
-    def __init__(self, cfg: CfgNode) -> None:
-        self.cfg = cfg
-
-    def __call__(self, key: str, default: Any) -> None:
-        node = self.cfg
+    for key, setting in declared().items():
+        node = cfg
         *parents, leaf = key.split(".")
         for name in parents:
             if name not in node:
                 node[name] = CfgNode()
             node = node[name]
         if leaf not in node:
-            node[leaf] = default
+            node[leaf] = setting.default
+    return cfg
+
+
+def check_choices(cfg: CfgNode, *nodes: str) -> None:
+    """Refuse a value that its key does not allow, in the nodes and all below them.
+
+    Raises:
+        ValueError: names the key and the allowed values.
+    """
+    for key, setting in declared().items():
+        if setting.allowed and key.startswith(tuple(f"{node}." for node in nodes)):
+            check_choice(key, _leaf(cfg, key), setting.allowed)
+
+
+declare("MODEL.BACKBONE", {"WEIGHTS": Setting("", "a file with the weights of NAME, instead of what the name fetches")})
+declare(
+    "DATASET",
+    {
+        "SUBSAMPLE_CLASSES": Setting("all", "all, base or new classes (Zhou et al., CoCoOp)"),
+        "LABELED_PERCENT": Setting(
+            0.0, "labelled images as a share of the training set in percent, balanced over the classes; 0.0 is off"
+        ),
+        "LABELED_LIST": Setting("", "a text file that names the labelled images, one a line (SimCLR's lists)"),
+        "FOLDER": Setting("", "for DATASET.NAME ImageFolder: the folder, absolute or below DATASET.ROOT"),
+    },
+)
+declare(
+    "TEST",
+    {
+        "SHIFTED_SETS": Setting((), "further test sets of the same classes or some of them, evaluated after training"),
+        "ALL_CLASSES": Setting(
+            False, "score sets of fewer classes (ImageNet-A and -R: 200) among all classes of the model"
+        ),
+    },
+)
+declare(
+    "DATALOADER",
+    {
+        "FIT_BATCH": Setting(
+            True, "let a step take the whole labelled set where it is smaller than the batch; False refuses"
+        ),
+        "MAX_UNREADABLE": Setting(
+            10, "training images that may be unreadable; each is named in the log and replaced, one more stops the run"
+        ),
+    },
+)
+declare(
+    "OPTIM",
+    {
+        "SCHEDULE_BY": Setting(
+            "epoch",
+            "what the learning rate changes with: epoch (Dassl's schedules) or iteration",
+            ("epoch", "iteration"),
+        ),
+        "WARMUP_STEPS": Setting(
+            0, "iterations of linear warm-up before the cosine of SCHEDULE_BY iteration (Table 11)"
+        ),
+    },
+)
+_DECLARED["TORCH_THREADS"] = Setting(0, "CPU threads of PyTorch; 0 leaves PyTorch's choice")
 
 
 def known_keys(cfg: CfgNode, prefix: str = "") -> Iterator[str]:
@@ -158,13 +178,13 @@ def merge_opts(cfg: CfgNode, opts: Sequence[str]) -> None:
     _merge(cfg, values, where="the command line")
 
 
-def merge_plain(cfg: CfgNode, settings: Dict[str, Any], where: str) -> None:
+def merge_plain(cfg: CfgNode, settings: dict[str, Any], where: str) -> None:
     """Merge what :func:`plain` gave, read from the file ``where``; the errors are those of :func:`merge_file`."""
     node = CfgNode(settings)
     _merge(cfg, {key: _leaf(node, key) for key in known_keys(node)}, where)
 
 
-def _merge(cfg: CfgNode, values: Dict[str, Any], where: str) -> None:
+def _merge(cfg: CfgNode, values: dict[str, Any], where: str) -> None:
     known = set(known_keys(cfg))
     for key, value in values.items():
         if key not in known:
@@ -186,7 +206,7 @@ def _set(cfg: CfgNode, key: str, value: Any, where: str) -> None:
         value = str(value)
     elif isinstance(default, (tuple, list)) and isinstance(value, (tuple, list)):
         value = type(default)(value)
-    fits = type(value) is type(default) or (key in FRACTIONAL and is_number)
+    fits = type(value) is type(default) or (is_number and key in _DECLARED and _DECLARED[key].fractions)
     if default is not None and not fits:
         raise ValueError(
             f"{key} in {where} is {value!r} ({type(value).__name__}); it takes a {type(default).__name__} "
@@ -210,7 +230,7 @@ def check_choice(key: str, value: str, allowed: Sequence[str]) -> None:
         raise ValueError(f"{key} is {value!r}; allowed are {', '.join(allowed)}")
 
 
-def differences(before: Dict[str, Any], after: Dict[str, Any], prefix: str = "") -> List[str]:
+def differences(before: dict[str, Any], after: dict[str, Any], prefix: str = "") -> list[str]:
     """Lines ``KEY: old -> new`` for two configs given as nested dicts (JSON values)."""
     lines = []
     for key in sorted(set(before) | set(after)):
@@ -222,7 +242,7 @@ def differences(before: Dict[str, Any], after: Dict[str, Any], prefix: str = "")
     return lines
 
 
-def plain(cfg: CfgNode) -> Dict[str, Any]:
+def plain(cfg: CfgNode) -> dict[str, Any]:
     """``cfg`` as nested dicts of JSON values (tuples become lists)."""
     return {
         key: plain(value) if isinstance(value, CfgNode) else list(value) if isinstance(value, tuple) else value

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Optional, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dho_prompt.clip.zeroshot import class_text_features
+from dho_prompt.students.base import Student
+
+OPENAI_ZETA = 0.01  # of the published CLIPs
 
 
 class CosineHead(nn.Module):
@@ -24,7 +26,7 @@ class CosineHead(nn.Module):
         (batch, in_features) of any floating dtype -> (batch, num_classes) in the dtype of the weights.
     """
 
-    def __init__(self, in_features: int, num_classes: int, zeta: float = 0.01) -> None:
+    def __init__(self, in_features: int, num_classes: int, zeta: float = OPENAI_ZETA) -> None:
         super().__init__()
         if not zeta > 0:
             raise ValueError(f"zeta must be positive, got {zeta}")
@@ -50,8 +52,8 @@ def make_head(
     in_features: int,
     num_classes: int,
     cosine: bool = True,
-    zeta: float = 0.01,
-    text_features: Optional[Tensor] = None,
+    zeta: float = OPENAI_ZETA,
+    text_features: Tensor | None = None,
 ) -> nn.Module:
     """A linear head on image features in float32: h_KD or h_CE, aligned (Eq. 10) or not, and how it starts (Table 5).
 
@@ -80,24 +82,33 @@ def make_head(
     return head
 
 
-def clip_head(
-    clip: Any,
+def student_head(
+    student: Student,
     classnames: Sequence[str],
     templates: Sequence[str],
     kind: str = "cosine",
     start: str = "language",
     zeta: float = 0.0,
 ) -> nn.Module:
-    """:func:`make_head` on the image features of a CLIP.
+    """:func:`make_head` on the features of a student.
 
     Args:
-        clip: a :class:`~dho_prompt.clip.loading.LoadedCLIP`.
+        student: gives the number of features and, for a start from language, the text features.
         classnames: one name per class.
         templates: prompt templates of the language-aware start.
         kind: ``cosine`` or ``linear``.
         start: ``language`` or ``kaiming``.
-        zeta: temperature of a cosine head; 0 takes the model's own ``1 / exp(logit_scale)``, with which a cosine head
-            that starts from language is the zero-shot classifier.
+        zeta: temperature of a cosine head; 0 takes the student's own, with which a cosine head that starts from
+            language is the zero-shot classifier, or 0.01 if it has none.
+
+    Raises:
+        ValueError: ``start`` is language, but the student has no text tower.
     """
-    text_features = class_text_features(clip, classnames, templates).float() if start == "language" else None
-    return make_head(clip.embed_dim, len(classnames), kind == "cosine", zeta or 1 / clip.logit_scale, text_features)
+    text_features = student.text_features(classnames, templates) if start == "language" else None
+    if start == "language" and text_features is None:
+        raise ValueError(
+            f"a head that starts from language needs class text features, and {type(student).__name__} has no text "
+            "tower; set the head's HEAD_INIT to kaiming"
+        )
+    zeta = zeta or student.zeta or OPENAI_ZETA
+    return make_head(student.embed_dim, len(classnames), kind == "cosine", zeta, text_features)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Optional, Sequence
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,7 +13,7 @@ BETAS = (0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 4.0)
 
 
 def blend(
-    ce_logits: Tensor, kd_logits: Tensor, alpha: float = 0.5, beta: float = 1.0, classes: Optional[Tensor] = None
+    ce_logits: Tensor, kd_logits: Tensor, alpha: float = 0.5, beta: float = 1.0, classes: Tensor | None = None
 ) -> Tensor:
     """``alpha * softmax(ce_logits) + (1 - alpha) * softmax(kd_logits / beta)`` (Eq. 11).
 
@@ -27,12 +28,24 @@ def blend(
     Returns:
         (batch, classes or k) probabilities in float32 or wider, rows summing to 1.
     """
-    _check_mix(alpha, beta)
+    check_mix(alpha, beta)
     if classes is not None:
         ce_logits, kd_logits = ce_logits[:, classes], kd_logits[:, classes]
     if ce_logits.shape != kd_logits.shape:
         raise ValueError(f"the two heads disagree: {tuple(ce_logits.shape)} against {tuple(kd_logits.shape)}")
     return alpha * probabilities(ce_logits) + (1 - alpha) * probabilities(kd_logits / beta)
+
+
+class Prediction(NamedTuple):
+    """By head, (batch, classes) each; the first head is the method's prediction.
+
+    Attributes:
+        scores: the largest is the predicted class.
+        probabilities: rows summing to 1; how sure the head is.
+    """
+
+    scores: dict[str, Tensor]
+    probabilities: dict[str, Tensor]
 
 
 class Mix(NamedTuple):
@@ -67,7 +80,7 @@ def search_mix(
     for beta in betas:
         kd_probabilities = probabilities(kd_logits / beta)
         for alpha in alphas:
-            _check_mix(alpha, beta)
+            check_mix(alpha, beta)
             predictions = (alpha * ce_probabilities + (1 - alpha) * kd_probabilities).argmax(dim=-1)
             correct = int((predictions == labels).sum())
             key = (-correct, round(abs(alpha - 0.5), 6), max(beta, 1 / beta), alpha, beta)
@@ -81,7 +94,8 @@ def probabilities(logits: Tensor) -> Tensor:
     return torch.softmax(logits if logits.dtype == torch.float64 else logits.float(), dim=-1)
 
 
-def _check_mix(alpha: float, beta: float) -> None:
+def check_mix(alpha: float, beta: float) -> None:
+    """Raise a ValueError if alpha is outside [0, 1] or beta is not positive."""
     if not 0 <= alpha <= 1:
         raise ValueError(f"alpha must lie in [0, 1], got {alpha}")
     if not beta > 0:

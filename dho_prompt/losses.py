@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Optional
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -72,15 +72,20 @@ class DHOLoss(nn.Module):
             raise ValueError(f"temperature must be positive, got {temperature}")
         self.lam, self.temperature, self.scale_by_temperature = lam, temperature, scale_by_temperature
 
+    @property
+    def weights(self) -> tuple[float, float]:
+        """Of the supervised side and of the distilled one: lambda and 1 - lambda."""
+        return self.lam, 1 - self.lam
+
     def forward(
         self,
         ce_logits: Tensor,
         labels: Tensor,
         kd_logits_x: Tensor,
         teacher_logits_x: Tensor,
-        kd_logits_u: Optional[Tensor] = None,
-        teacher_logits_u: Optional[Tensor] = None,
-        extra: Optional[Tensor] = None,
+        kd_logits_u: Tensor | None = None,
+        teacher_logits_u: Tensor | None = None,
+        extra: Tensor | None = None,
     ) -> DHOTerms:
         """Combine the two pathways.
 
@@ -94,11 +99,13 @@ class DHOLoss(nn.Module):
         ce = F.cross_entropy(_at_least_float32(ce_logits), labels)
         if extra is not None:
             ce = ce + extra
-        kd_x = self._kd(kd_logits_x, teacher_logits_x)
-        kd_u = ce.new_zeros(()) if kd_logits_u is None else self._kd(kd_logits_u, teacher_logits_u)
-        return DHOTerms(self.lam * ce + (1 - self.lam) * (kd_x + kd_u), ce, kd_x, kd_u)
+        kd_x = self.divergence(kd_logits_x, teacher_logits_x)
+        kd_u = ce.new_zeros(()) if kd_logits_u is None else self.divergence(kd_logits_u, teacher_logits_u)
+        supervised, distilled = self.weights
+        return DHOTerms(supervised * ce + distilled * (kd_x + kd_u), ce, kd_x, kd_u)
 
-    def _kd(self, student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
+    def divergence(self, student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
+        """:func:`kd_divergence` with this loss's temperature."""
         return kd_divergence(student_logits, teacher_logits, self.temperature, self.scale_by_temperature)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import pkgutil
 import sys
 from contextlib import contextmanager
 from importlib import import_module
@@ -26,8 +27,6 @@ from dho_prompt.engine import (
 from dho_prompt.runs.folder import RESULTS, run_state
 
 ENVIRONMENT = "DHO_PROMPT_DEBUG"
-# file in trainers/: the plain trainer in it; <file>_dho.py has the one with DHO
-METHODS = {"coop": "CoOp", "linear_probe": "LinearProbe", "promptsrc": "PromptSRC", "vpt": "VPT"}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -99,14 +98,21 @@ def find_config(path: str) -> str:
 
 
 def register() -> None:
-    """Put our trainers and data sets in the registries; plain methods and data sets under names that are still free."""
-    import dho_prompt.data.datasets  # noqa: F401  registers the data sets
+    """Put our trainers and data sets in the registries; plain methods and data sets under names that are still free.
 
-    register_if_absent(TRAINER_REGISTRY, import_module("dho_prompt.trainers.zeroshot").ZeroshotCLIP)
-    for file, name in METHODS.items():
-        plain_method = getattr(import_module(f"dho_prompt.trainers.{file}"), name)
-        register_if_absent(TRAINER_REGISTRY, plain_method)
-        import_module(f"dho_prompt.trainers.{file}_dho")
+    Every file of ``trainers/`` is imported. Its trainers with a teacher register themselves; the plain ones, which have
+    names that hosts use too, are registered here.
+    """
+    import dho_prompt.data.datasets  # noqa: F401  registers the data sets
+    import dho_prompt.trainers
+    from dho_prompt.training.method_trainer import MethodTrainer
+
+    for file in pkgutil.iter_modules(dho_prompt.trainers.__path__):
+        module = import_module(f"dho_prompt.trainers.{file.name}")
+        for trainer in vars(module).values():
+            is_own = isinstance(trainer, type) and trainer.__module__ == module.__name__
+            if is_own and issubclass(trainer, MethodTrainer):
+                register_if_absent(TRAINER_REGISTRY, trainer)
 
 
 def run(argv: Optional[List[str]] = None) -> None:

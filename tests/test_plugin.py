@@ -13,9 +13,11 @@ from torch.nn import functional as F
 
 import dho_prompt.data.datasets  # noqa: F401  registers the data sets
 from dho_prompt import engine
+from dho_prompt.hosts.adapters import Adapter
 from dho_prompt.hosts.errors import dassl_may_break
+from dho_prompt.hosts.own import check_same_view
 from dho_prompt.hosts.repairs import repaired
-from dho_prompt.hosts.with_dho import Adapter, check_same_view, with_dho
+from dho_prompt.hosts.with_dho import with_dho
 from dho_prompt.train import parser, setup_cfg
 from stand_in_hosts import HOSTS, EngineStep, HostBase, LossStep, ScaledStep, TupleStep
 
@@ -136,7 +138,7 @@ def kl(teacher_logits, student_logits, eta):
 def test_gradients_are_those_of_a_hand_written_trainer(build, host, lam):
     trainer = build(PLUGGED[host], "TRAINER.DHO.LAMBDA", lam)
     batch = one_step(trainer)
-    model, head, labels = trainer.model, trainer.kd_head, batch["label"]
+    model, head, labels = trainer.model, trainer.objective.head, batch["label"]
     count = len(labels)
 
     output = model(batch["img"], labels)
@@ -144,7 +146,7 @@ def test_gradients_are_those_of_a_hand_written_trainer(build, host, lam):
     features = torch.cat([model.image_encoder(batch[key], **more) for key in ("img", "img_u")])
     directions = head.weight / head.weight.norm(dim=-1, keepdim=True)
     student = features / features.norm(dim=-1, keepdim=True) @ directions.t() / head.zeta
-    teacher = trainer.teacher(torch.cat([batch["img_teacher"], batch["img_teacher_u"]]))
+    teacher = trainer.teacher.logits(torch.cat([batch["img_teacher"], batch["img_teacher_u"]]))
     kd = kl(teacher[:count], student[:count], 2.0) + kl(teacher[count:], student[count:], 2.0)
     total = lam * trainer.host_loss(output, labels).double() + (1 - lam) * kd
     parameters = [p for group in trainer.optim.param_groups for p in group["params"]] + [head.weight]
@@ -200,15 +202,15 @@ def test_the_head_steps_once_a_step_and_its_rate_follows_the_schedule(build, hos
 def test_an_overflow_skips_the_head_and_the_scale_is_removed(build):
     trainer = build(PLUGGED[ScaledStep], "OPTIM.WARMUP_EPOCH", "0")
     batch = one_step(trainer)
-    before, before_host = trainer.kd_head.weight.detach().clone(), trainer.model.offset.detach().clone()
+    before, before_host = trainer.objective.head.weight.detach().clone(), trainer.model.offset.detach().clone()
     trainer._gradient_scale = lambda: float("inf")
     trainer.scaler.poison = True
     trainer.forward_backward(batch)
-    assert torch.equal(before, trainer.kd_head.weight) and torch.equal(before_host, trainer.model.offset)
+    assert torch.equal(before, trainer.objective.head.weight) and torch.equal(before_host, trainer.model.offset)
     del trainer._gradient_scale
     trainer.scaler.poison = False
     trainer.forward_backward(batch)
-    assert not torch.equal(before, trainer.kd_head.weight) and not torch.equal(before_host, trainer.model.offset)
+    assert not torch.equal(before, trainer.objective.head.weight) and not torch.equal(before_host, trainer.model.offset)
 
 
 @pytest.mark.skipif(not hasattr(torch.amp, "GradScaler"), reason="torch has no scaler for the CPU")
@@ -337,7 +339,7 @@ def test_the_hosts_own_load_model_sees_its_models_only(build, tmp_path):
         loaded.load_model(str(tmp_path / "run"), epoch=3)
     host_only = build(plugged, *OFF, output="host_only")
     host_only.load_model(str(tmp_path / "run"), epoch=3)
-    assert equal(weights(trainer), weights(host_only)) and not host_only.has_kd_head
+    assert equal(weights(trainer), weights(host_only)) and not host_only.objective.has_head
 
     path = tmp_path / "run" / "prompted" / "model.pth.tar-3"
     checkpoint = torch.load(path, weights_only=True)

@@ -99,7 +99,7 @@ def test_the_last_epoch_saves_and_tests_the_average(arguments, tmp_path):
 
 @pytest.mark.parametrize("trainer", ["PromptSRC", "PromptSRCDHO"])
 def test_stopped_after_each_epoch_it_ends_with_the_same_average(arguments, tmp_path, monkeypatch, trainer):
-    from dho_prompt.trainers.promptsrc import PromptSRC
+    from dho_prompt.trainers.promptsrc_dho import PromptSRC
 
     options = ("DATALOADER.TRAIN_X.BATCH_SIZE", "4")
     main(arguments(trainer, *options, output=tmp_path / "whole"))

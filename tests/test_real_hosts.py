@@ -81,11 +81,11 @@ plugged = watched(built(host + "DHO", "plugged"))
 plugged.before_train()
 plugged.set_model_mode("train")
 batch = next(iter(plugged.train_loader_x))
-weight, kd = plugged.kd_head.weight, 0
+weight, kd = plugged.objective.head.weight, 0
 for end in ("", "_u"):
     z = features(plugged.adapter.model(plugged), batch["img" + end]).float()
-    student = torch.nn.functional.cosine_similarity(z[:, None], weight[None], dim=-1) / plugged.kd_head.zeta
-    kd = kd + kl(plugged.teacher(batch["img_teacher" + end]), student)
+    student = torch.nn.functional.cosine_similarity(z[:, None], weight[None], dim=-1) / plugged.objective.head.zeta
+    kd = kd + kl(plugged.teacher.logits(batch["img_teacher" + end]), student)
 wanted_kd = torch.autograd.grad(kd, [weight, *trained(plugged)], allow_unused=True)
 head = []
 plugged._optims["kd_head"].register_step_pre_hook(lambda *_: head.append(weight.grad.clone()))
@@ -154,13 +154,13 @@ def test_class_agnostic_kdpl_is_refused(name, host):
 RESNET = """
 plugged = built(host + "DHO", "plugged")
 tower = plugged.model.image_encoder
-head = plugged.kd_head.weight.clone()
+head = plugged.objective.head.weight.clone()
 before = {key: value.clone() for key, value in tower.state_dict().items()}
 assert len([key for key in before if "running" in key]) > 20
 plugged.train()
 after = tower.state_dict()
 assert [key for key in before if not torch.equal(before[key], after[key])] == []
-print("measured:", (head - plugged.kd_head.weight).abs().max().item())
+print("measured:", (head - plugged.objective.head.weight).abs().max().item())
 """
 
 
@@ -237,7 +237,7 @@ for position in ("end", "middle", "front"):
             cfg.TRAINER.COOP.CLASS_TOKEN_POSITION = position
             clip_model = their_clip.build_model(torch.load(folder + "/openai.pt", weights_only=True)).float()
             theirs = CustomCLIP(cfg, names, clip_model).eval()
-            ours = CoOpMethod(load_clip(folder), names, 4, init, csc, position).eval()
+            ours = CoOpMethod(CLIPStudent(load_clip)(folder), names, 4, init, csc, position).eval()
             ours.prompt_learner.load_state_dict(theirs.prompt_learner.state_dict())
             images = torch.randn(6, 3, 32, 32)
             with torch.no_grad():
@@ -295,7 +295,7 @@ for n_text, n_vision, depth_text, depth_vision in ((4, 4, 2, 2), (2, 3, 1, 2), (
     node.PROMPT_DEPTH_TEXT, node.PROMPT_DEPTH_VISION, node.GPA_MEAN = depth_text, depth_vision, 2
     theirs = CustomCLIP(cfg, names, load_clip_to_cpu(cfg).float())
     theirs.eval()
-    ours = PromptSRCMethod(load_clip(folder), names, n_text, depth_text, n_vision, depth_vision)
+    ours = PromptSRCMethod(CLIPStudent(load_clip)(folder), names, n_text, depth_text, n_vision, depth_vision)
     ours.prompts.load_state_dict(theirs.state_dict())
     fit = theirs.load_state_dict(ours.prompts.state_dict(), strict=False)
     assert not fit.unexpected_keys

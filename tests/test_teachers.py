@@ -6,6 +6,7 @@ import torch
 from dho_prompt.clip.loading import load_clip
 from dho_prompt.methods.coop import CoOpMethod
 from dho_prompt.methods.promptsrc import PromptSRCMethod
+from dho_prompt.students.clip import CLIPStudent
 from dho_prompt.teachers.prompts import PromptTeacher, load_prompts
 from dho_prompt.teachers.zeroshot import ZeroShotTeacher
 
@@ -24,8 +25,8 @@ def test_logits_are_equation_1(teacher_clip):
     image = clip.model.encode_image(images)
     cosine = torch.nn.functional.cosine_similarity(image[:, None], torch.stack(columns)[None], dim=-1)
     teacher = ZeroShotTeacher(clip, NAMES, TEMPLATES, zeta=0.02)
-    torch.testing.assert_close(teacher(images), cosine / 0.02, rtol=1e-4, atol=1e-4)
-    assert not teacher(images).requires_grad
+    torch.testing.assert_close(teacher.logits(images), cosine / 0.02, rtol=1e-4, atol=1e-4)
+    assert not teacher.logits(images).requires_grad
 
 
 def test_default_temperature_is_the_models_own(teacher_clip):
@@ -42,7 +43,7 @@ def test_it_stays_in_evaluation_mode_and_trains_nothing(teacher_clip):
 @pytest.mark.parametrize("class_specific", [False, True])
 def test_trained_coop_prompts_teach(teacher_clip, tmp_path, class_specific):
     clip = load_clip(teacher_clip)
-    trained = CoOpMethod(clip, NAMES, 3, class_specific=class_specific)
+    trained = CoOpMethod(CLIPStudent(clip), NAMES, 3, class_specific=class_specific)
     folder = tmp_path / "prompt_learner"
     folder.mkdir()
     torch.save({"state_dict": trained.prompt_learner.state_dict(), "epoch": 7}, folder / "model.pth.tar-7")
@@ -50,8 +51,8 @@ def test_trained_coop_prompts_teach(teacher_clip, tmp_path, class_specific):
     images = torch.randn(4, 3, 40, 40)
     for path in (tmp_path, folder, folder / "model.pth.tar-7"):
         teacher = PromptTeacher(load_prompts(clip, NAMES, str(path)), zeta=0.02)
-        torch.testing.assert_close(teacher(images), trained(images).logits * 0.07 / 0.02, rtol=1e-4, atol=1e-4)
-    assert not teacher(images).requires_grad and not any(p.requires_grad for p in teacher.parameters())
+        torch.testing.assert_close(teacher.logits(images), trained(images).logits * 0.07 / 0.02, rtol=1e-4, atol=1e-4)
+    assert not teacher.logits(images).requires_grad and not any(p.requires_grad for p in teacher.parameters())
     if class_specific:
         with pytest.raises(ValueError, match="only prompts that all classes share can teach other classes"):
             load_prompts(clip, NAMES[:2], str(folder / "model.pth.tar-7"))
@@ -61,7 +62,7 @@ def test_trained_coop_prompts_teach(teacher_clip, tmp_path, class_specific):
 
 def test_trained_promptsrc_prompts_teach(teacher_clip, tmp_path):
     clip = load_clip(teacher_clip)
-    trained = PromptSRCMethod(clip, NAMES, 4, 2, 3, 1)
+    trained = PromptSRCMethod(CLIPStudent(clip), NAMES, 4, 2, 3, 1)
     path = tmp_path / "model.pth.tar-20"
     published = {"logit_scale": torch.zeros(()), "image_encoder.conv1.weight": torch.zeros(2)}  # the whole model
     torch.save({"state_dict": {**trained.prompts.state_dict(), **published}, "epoch": 20}, path)
@@ -69,8 +70,8 @@ def test_trained_promptsrc_prompts_teach(teacher_clip, tmp_path):
     images = torch.randn(4, 3, 40, 40)
     with torch.no_grad():
         wanted = trained(images).logits
-    torch.testing.assert_close(teacher(images), wanted, rtol=1e-5, atol=1e-5)
-    assert not torch.allclose(wanted, ZeroShotTeacher(clip, NAMES, TEMPLATES)(images), atol=1e-2)
+    torch.testing.assert_close(teacher.logits(images), wanted, rtol=1e-5, atol=1e-5)
+    assert not torch.allclose(wanted, ZeroShotTeacher(clip, NAMES, TEMPLATES).logits(images), atol=1e-2)
 
 
 def test_files_that_cannot_teach_are_refused(teacher_clip, tmp_path):
@@ -82,7 +83,7 @@ def test_files_that_cannot_teach_are_refused(teacher_clip, tmp_path):
     torch.save({"state_dict": {"weight": torch.zeros(2)}, "epoch": 1}, tmp_path / "head.pth.tar-1")
     with pytest.raises(ValueError, match="holds no prompts that can teach: its entries are weight"):
         load_prompts(clip, NAMES, str(tmp_path / "head.pth.tar-1"))
-    wide = CoOpMethod(clip, NAMES, 2).prompt_learner.state_dict()
+    wide = CoOpMethod(CLIPStudent(clip), NAMES, 2).prompt_learner.state_dict()
     torch.save(
         {"state_dict": {"ctx": torch.zeros(2, 7), **{k: v for k, v in wide.items() if k != "ctx"}}, "epoch": 1},
         tmp_path / "other.pth.tar-1",

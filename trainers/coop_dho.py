@@ -1,10 +1,22 @@
-"""CoOp + DHO: CoOp's own text-image logits, and a KD head on the image features (Table 13)."""
+"""CoOp (Zhou et al., Learning to Prompt for Vision-Language Models, IJCV 2022), and CoOp + DHO (Table 13)."""
 
 from dho_prompt.engine import register_trainer
-from dho_prompt.pathway import DHOPathway
-from dho_prompt.trainers.coop import CoOp
+from dho_prompt.methods.coop import CoOpMethod
+from dho_prompt.training.method_trainer import MethodTrainer
+
+
+class CoOp(MethodTrainer):
+    """Plain CoOp; TRAINER.COOP configures it. Not registered here: a host has a trainer of this name."""
+
+    node = "COOP"
+
+    def method(self, student, classnames):
+        coop = self.cfg.TRAINER.COOP
+        return CoOpMethod(student, classnames, coop.N_CTX, coop.CTX_INIT, coop.CSC, coop.CLASS_TOKEN_POSITION)
 
 
 @register_trainer
-class CoOpDHO(DHOPathway, CoOp):
-    """CoOp with the DHO pathway; TRAINER.COOP and TRAINER.DHO configure it."""
+class CoOpDHO(CoOp):
+    """CoOp's own text-image logits, and a KD head on the image features; TRAINER.DHO configures it."""
+
+    distils = True

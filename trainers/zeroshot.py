@@ -2,7 +2,7 @@
 
 from dho_prompt.clip.templates import single_template, templates_for
 from dho_prompt.methods.zeroshot import ZeroShotMethod
-from dho_prompt.trainer import MethodTrainer
+from dho_prompt.training.method_trainer import MethodTrainer
 
 
 class ZeroshotCLIP(MethodTrainer):
@@ -10,10 +10,10 @@ class ZeroshotCLIP(MethodTrainer):
 
     node = "ZEROSHOT"
 
-    def build_method(self, clip, classnames):
+    def method(self, student, classnames):
         node, name = self.cfg.TRAINER.ZEROSHOT, self.cfg.DATASET.NAME
         templates = templates_for(name) if node.ENSEMBLE else [single_template(name)]
-        return ZeroShotMethod(clip, classnames, list(node.TEMPLATES) or templates)
+        return ZeroShotMethod(student, classnames, list(node.TEMPLATES) or templates)
 
     def train(self):
         self.max_epoch = 0

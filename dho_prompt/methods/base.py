@@ -1,14 +1,15 @@
-"""The parts that every adaptation method of CLIP consists of."""
+"""The parts that every adaptation method of a student network consists of."""
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dho_prompt.clip.loading import LoadedCLIP
+from dho_prompt.students.base import Student
+from dho_prompt.students.clip import CLIPStudent
 
 
 class MethodOutput(NamedTuple):
@@ -23,51 +24,73 @@ class MethodOutput(NamedTuple):
 
     features: Tensor
     logits: Tensor
-    extra: Dict[str, Tensor]
+    extra: dict[str, Tensor]
 
 
 class Method(nn.Module):
-    """An adaptation of a frozen CLIP: image features, class logits, trained parts.
+    """An adaptation of a student network: image features, class logits, trained parts.
 
     A new method implements :meth:`trainable` and :meth:`logits`; one that trains within the image tower replaces
-    :meth:`encode_image`, and one with a loss of its own :meth:`forward`.
+    :meth:`encode_image`, and one with a loss of its own :meth:`forward`. One that does something between the epochs
+    has :meth:`before_training` and :meth:`after_epoch`, and keeps what that needs in :meth:`extra_state`.
 
     Args:
-        clip: the student CLIP, frozen.
+        student: the network that is adapted.
+
+    Attributes:
+        class_bound: whether what it trains has a part for each class, which means nothing for other classes.
     """
 
-    def __init__(self, clip: LoadedCLIP) -> None:
-        super().__init__()
-        self.clip = clip
+    class_bound = False
 
-    def trainable(self) -> List[Tuple[str, nn.Module]]:
-        """Names (checkpoint folders) and modules that training updates and checkpoints hold."""
+    def __init__(self, student: Student) -> None:
+        super().__init__()
+        self.student = student
+
+    def trainable(self) -> dict[str, nn.Module]:
+        """The modules that training updates and checkpoints hold, by name (checkpoint folder)."""
         raise NotImplementedError
 
     def encode_image(self, images: Tensor) -> Tensor:
-        """(batch, 3, size, size) -> (batch, d) un-normalised image features; no gradient, the tower is frozen."""
-        with torch.no_grad():
-            return self.clip.encode_image(images)
+        """(batch, 3, size, size) -> (batch, d) un-normalised image features."""
+        return self.student(images)
 
     def logits(self, features: Tensor) -> Tensor:
         """(batch, d) un-normalised image features -> (batch, classes) float32 logits."""
         raise NotImplementedError
 
-    def forward(self, images: Tensor, labelled: Optional[int] = None) -> MethodOutput:
+    def forward(self, images: Tensor, labelled: int | None = None) -> MethodOutput:
         """Features of all images (batch, 3, size, size), logits of the first ``labelled`` (default: all)."""
         features = self.encode_image(images)
         return MethodOutput(features, self.logits(features[:labelled]), {})
+
+    def before_training(self, done: int, epochs: int) -> None:
+        """Training begins after ``done`` of ``epochs`` epochs, with what a checkpoint held restored."""
+
+    def after_epoch(self, done: int, epochs: int) -> None:
+        """The ``done``-th of ``epochs`` epochs is over; its checkpoint is written afterwards."""
+
+    def extra_state(self) -> dict[str, Any]:
+        """What else a resumed run needs: tensors and plain values."""
+        return {}
+
+    def load_extra_state(self, state: dict[str, Any]) -> None:
+        """Take back what :meth:`extra_state` gave; other entries in ``state`` are passed over."""
 
 
 class TextPromptMethod(Method):
     """A method whose classes are the text features of learned prompts: ``exp(logit_scale) * cos(image, text_c)``.
 
     It implements :meth:`encode_text`.
+
+    Args:
+        student: a CLIP; prompts reach into its towers.
     """
 
-    def __init__(self, clip: LoadedCLIP) -> None:
-        super().__init__(clip)
-        self._kept: Optional[Tuple[Any, Tensor]] = None  # (state of what is trained, its text features)
+    def __init__(self, student: CLIPStudent) -> None:
+        super().__init__(student)
+        self.clip = student.clip
+        self._kept: tuple[Any, Tensor] | None = None  # (state of what is trained, its text features)
 
     def encode_text(self) -> Tensor:
         """(classes, d) un-normalised text features."""
@@ -77,7 +100,7 @@ class TextPromptMethod(Method):
         """(classes, d) of length 1, float32. Without gradient they are computed once per state of what is trained."""
         if torch.is_grad_enabled():
             return F.normalize(self.encode_text().float(), dim=-1)
-        trained = [weight for _, module in self.trainable() for weight in module.parameters()]
+        trained = [weight for module in self.trainable().values() for weight in module.parameters()]
         # every in-place update and every load counts _version up
         state = [(id(weight), weight._version, weight.device) for weight in trained]
         if self._kept is None or self._kept[0] != state:

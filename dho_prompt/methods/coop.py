@@ -11,7 +11,20 @@ from dho_prompt.clip.loading import LoadedCLIP
 from dho_prompt.clip.prompts import PromptTokens, padded_ids
 from dho_prompt.clip.text import PromptedTextEncoder, embed_context
 from dho_prompt.clip.tower import text_module
+from dho_prompt.config import PRECISIONS, Setting, declare
 from dho_prompt.methods.base import TextPromptMethod
+from dho_prompt.students.clip import CLIPStudent
+
+declare(
+    "TRAINER.COOP",
+    {
+        "N_CTX": Setting(16, "context tokens"),
+        "CSC": Setting(False, "class-specific contexts"),
+        "CTX_INIT": Setting("", "words to start the context from; their number replaces N_CTX"),
+        "PREC": Setting("fp16", "fp32, fp16, bf16 (weights) or amp (autocast)", PRECISIONS),
+        "CLASS_TOKEN_POSITION": Setting("end", "where the class name stands", ("end", "middle", "front")),
+    },
+)
 
 CONSTANT_KEYS = ("token_prefix", "token_suffix")
 
@@ -52,7 +65,7 @@ class CoOpMethod(TextPromptMethod):
     """CLIP with a learned context: ``exp(logit_scale) * cos(image, text(context, class))``.
 
     Args:
-        clip: the student CLIP, frozen.
+        student: the CLIP, frozen.
         classnames: one name per class.
         n_ctx: number of context tokens, at least 1.
         ctx_init: words to start from, whose number replaces ``n_ctx``; "" for normal noise of std 0.02.
@@ -65,14 +78,16 @@ class CoOpMethod(TextPromptMethod):
 
     def __init__(
         self,
-        clip: LoadedCLIP,
+        student: CLIPStudent,
         classnames: Sequence[str],
         n_ctx: int = 16,
         ctx_init: str = "",
         class_specific: bool = False,
         position: str = "end",
     ) -> None:
-        super().__init__(clip)
+        super().__init__(student)
+        clip = student.clip
+        self.class_bound = class_specific and not ctx_init
         n_ctx = len(ctx_init.replace("_", " ").split()) if ctx_init else n_ctx
         self.text_encoder = PromptedTextEncoder(clip.model, clip.tokenizer, classnames, n_ctx, position, ctx_init)
         if ctx_init:
@@ -83,8 +98,8 @@ class CoOpMethod(TextPromptMethod):
         rows = PromptTokens(clip.tokenizer, classnames, n_ctx, "end", ctx_init).slots
         self.prompt_learner = PromptLearner(start, lambda: _constant_embeddings(clip, rows, n_ctx))
 
-    def trainable(self) -> List[Tuple[str, nn.Module]]:
-        return [("prompt_learner", self.prompt_learner)]
+    def trainable(self) -> dict[str, nn.Module]:
+        return {"prompt_learner": self.prompt_learner}
 
     def encode_text(self) -> Tensor:
         return self.text_encoder(self.prompt_learner())

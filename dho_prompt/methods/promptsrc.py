@@ -1,23 +1,43 @@
 """PromptSRC: deep prompts in both towers, held to the frozen CLIP (Khattak et al., Self-regulating Prompts, ICCV 2023).
 
-Its third part, the averaging of the prompts over epochs, is :mod:`dho_prompt.methods.averaging`.
+The averaging of the prompts over epochs, its third part, is :mod:`dho_prompt.methods.averaging`.
 """
 
 from __future__ import annotations
 
-from typing import List, Optional, Sequence, Tuple
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from dho_prompt.clip.loading import LoadedCLIP
 from dho_prompt.clip.prompted_vision import PromptedVisionEncoder
 from dho_prompt.clip.templates import PROMPTSRC
 from dho_prompt.clip.text import PromptedTextEncoder, embed_context
 from dho_prompt.clip.zeroshot import class_text_features
+from dho_prompt.config import PRECISIONS, Setting, declare
 from dho_prompt.losses import self_regularisation
+from dho_prompt.methods.averaging import GaussianAverage
 from dho_prompt.methods.base import MethodOutput, TextPromptMethod, cosine_logits
 from dho_prompt.methods.deep_prompts import VisionLanguagePrompts
+from dho_prompt.students.clip import CLIPStudent
+
+declare(
+    "TRAINER.PROMPTSRC",  # names and defaults of the authors' code
+    {
+        "N_CTX_VISION": Setting(4, "prompt tokens per block of the image tower"),
+        "N_CTX_TEXT": Setting(4, "context tokens per block of the text tower"),
+        "CTX_INIT": Setting("a photo of a", "words to start from; without effect if N_CTX_TEXT is over 4"),
+        "PREC": Setting("fp16", "fp32, fp16, bf16 (weights) or amp (autocast)", PRECISIONS),
+        "PROMPT_DEPTH_VISION": Setting(9, "blocks with prompts of their own; 0: none in the image tower"),
+        "PROMPT_DEPTH_TEXT": Setting(9, "blocks with prompts of their own, at least 1"),
+        "TEXT_LOSS_WEIGHT": Setting(25, "of the L1 distance to the frozen text features", fractions=True),
+        "IMAGE_LOSS_WEIGHT": Setting(10, "of the L1 distance to the frozen image features", fractions=True),
+        "GPA_MEAN": Setting(15, "Gaussian prompt averaging: the epoch that weighs most, from 1", fractions=True),
+        "GPA_STD": Setting(1, "width of the averaging in epochs", fractions=True),
+        "TEMPLATES": Setting((), "of the frozen text features; () takes PromptSRC's 60"),
+    },
+)
 
 FOLDER = "VLPromptLearner"  # the published name of the registered model
 MOST_WORDS = 4  # longer contexts start from noise, as in the authors' code
@@ -27,7 +47,7 @@ class PromptSRCMethod(TextPromptMethod):
     """CLIP with learned tokens in the first blocks of both towers.
 
     Args:
-        clip: the student CLIP, frozen.
+        student: the CLIP, frozen.
         classnames: one name per class.
         n_ctx_text, depth_text: context tokens, and blocks that have such of their own (at least 1).
         n_ctx_vision, depth_vision: visual prompt tokens, and blocks that have such of their own; depth 0 for none.
@@ -42,7 +62,7 @@ class PromptSRCMethod(TextPromptMethod):
 
     def __init__(
         self,
-        clip: LoadedCLIP,
+        student: CLIPStudent,
         classnames: Sequence[str],
         n_ctx_text: int = 4,
         depth_text: int = 9,
@@ -53,7 +73,8 @@ class PromptSRCMethod(TextPromptMethod):
         image_weight: float = 10.0,
         templates: Sequence[str] = (),
     ) -> None:
-        super().__init__(clip)
+        super().__init__(student)
+        clip = student.clip
         words = ctx_init if n_ctx_text <= MOST_WORDS else ""
         self.text_encoder = PromptedTextEncoder(clip.model, clip.tokenizer, classnames, n_ctx_text, prefix=words)
         if not 1 <= depth_text <= self.text_encoder.layers:
@@ -72,10 +93,15 @@ class PromptSRCMethod(TextPromptMethod):
         self.prompts = VisionLanguagePrompts(start, depth_text, n_ctx_vision, width, depth_vision)
         self.text_weight, self.image_weight = text_weight, image_weight
         self.classnames, self.templates = list(classnames), list(templates or PROMPTSRC)
-        self._frozen_text: Optional[Tensor] = None
+        self._frozen_text: Tensor | None = None
+        self._average: GaussianAverage | None = None
 
-    def trainable(self) -> List[Tuple[str, nn.Module]]:
-        return [(FOLDER, self.prompts)]
+    def average_over(self, epochs: int, mean: float, std: float) -> None:
+        """At the end of ``epochs`` epochs the prompts are replaced by their average (:mod:`.averaging`)."""
+        self._average = GaussianAverage(self.prompts, epochs, mean, std)
+
+    def trainable(self) -> dict[str, nn.Module]:
+        return {FOLDER: self.prompts}
 
     def encode_text(self) -> Tensor:
         return self.text_encoder(self.prompts.context, self.prompts.deep_text())
@@ -83,7 +109,7 @@ class PromptSRCMethod(TextPromptMethod):
     def encode_image(self, images: Tensor) -> Tensor:
         """(batch, 3, size, size) -> (batch, d) un-normalised features under the visual prompts."""
         if self.image_encoder is None:
-            return super().encode_image(images)
+            return self.student(images)
         return self.image_encoder(images, self.prompts.vision())
 
     def frozen_text_features(self) -> Tensor:
@@ -95,12 +121,12 @@ class PromptSRCMethod(TextPromptMethod):
                 )
         return self._frozen_text
 
-    def forward(self, images: Tensor, labelled: Optional[int] = None) -> MethodOutput:
+    def forward(self, images: Tensor, labelled: int | None = None) -> MethodOutput:
         features, text_features = self.encode_image(images), self.text_features()
         logits = cosine_logits(features[:labelled], text_features, self.clip.logit_scale)
         if not torch.is_grad_enabled():
             return MethodOutput(features, logits, {})
-        frozen_text, frozen_image = self.frozen_text_features(), super().encode_image(images[:labelled])
+        frozen_text, frozen_image = self.frozen_text_features(), self.student(images[:labelled])
         terms = self_regularisation(
             logits,
             text_features,
@@ -112,3 +138,25 @@ class PromptSRCMethod(TextPromptMethod):
             self.image_weight,
         )
         return MethodOutput(features, logits, {f"loss_scl_{name}": term for name, term in terms._asdict().items()})
+
+    def before_training(self, done: int, epochs: int) -> None:
+        if self._average is not None and self._average.epochs_done != done < epochs:
+            raise ValueError(
+                f"the checkpoint after {done} epochs does not hold the average of its prompts, as one of the published "
+                "code does not; train from the start"
+            )
+
+    def after_epoch(self, done: int, epochs: int) -> None:
+        if self._average is None:
+            return
+        self._average.add()
+        if done == epochs:
+            print("The prompts' average over the epochs takes their place")
+            self._average.apply()
+
+    def extra_state(self) -> dict[str, Any]:
+        return {} if self._average is None else {"prompt_average": self._average.state_dict()}
+
+    def load_extra_state(self, state: dict[str, Any]) -> None:
+        if self._average is not None and "prompt_average" in state:
+            self._average.load_state_dict(state["prompt_average"])

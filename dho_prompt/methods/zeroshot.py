@@ -2,30 +2,40 @@
 
 from __future__ import annotations
 
-from typing import List, Sequence, Tuple
+from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from dho_prompt.clip.loading import LoadedCLIP
-from dho_prompt.clip.zeroshot import class_text_features
+from dho_prompt.config import PRECISIONS, Setting, declare
 from dho_prompt.methods.base import Method, cosine_logits
+from dho_prompt.students.clip import CLIPStudent
+
+declare(
+    "TRAINER.ZEROSHOT",
+    {
+        "PREC": Setting("fp32", "of the towers", PRECISIONS),
+        "ENSEMBLE": Setting(False, "average the data set's templates instead of using its single one"),
+        "TEMPLATES": Setting((), "other templates"),
+    },
+)
 
 
 class ZeroShotMethod(Method):
     """``exp(logit_scale) * cos(image, text_c)`` with the text features of fixed prompts.
 
     Args:
-        clip: the CLIP to evaluate.
+        student: the CLIP to evaluate.
         classnames: one name per class.
         templates: prompt templates with one ``{}`` each; several are averaged.
     """
 
-    def __init__(self, clip: LoadedCLIP, classnames: Sequence[str], templates: Sequence[str]) -> None:
-        super().__init__(clip)
-        self.register_buffer("text_features", class_text_features(clip, classnames, templates))
+    def __init__(self, student: CLIPStudent, classnames: Sequence[str], templates: Sequence[str]) -> None:
+        super().__init__(student)
+        self.logit_scale = student.clip.logit_scale
+        self.register_buffer("text_features", student.text_features(classnames, templates))
 
-    def trainable(self) -> List[Tuple[str, nn.Module]]:
-        return []
+    def trainable(self) -> dict[str, nn.Module]:
+        return {}
 
     def logits(self, features: Tensor) -> Tensor:
-        return cosine_logits(features, self.text_features, self.clip.logit_scale)
+        return cosine_logits(features, self.text_features, self.logit_scale)

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import platform
-import subprocess
-from contextlib import suppress
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Dict, Optional
+from typing import Any
 
 from dho_prompt.config import differences
 from dho_prompt.files import PathLike, read_json, write_json
 
-CONFIG, RESULTS, EVALUATION = "config.json", "results.json", "evaluation.json"
+CONFIG, SPLIT, MIX, RESULTS, EVALUATION = "config.json", "split.json", "mix.json", "results.json", "evaluation.json"
 
 # Keys that do not change the experiment: a run may be resumed with other values (another number of workers only
 # draws other crops). A file of weights is none of them: another file is another model
@@ -29,7 +25,7 @@ FREE_KEYS = (
 )
 
 
-def run_state(folder: PathLike, settings: Dict[str, Any]) -> str:
+def run_state(folder: PathLike, settings: dict[str, Any]) -> str:
     """Compare an output folder with the run that is about to use it.
 
     Args:
@@ -56,7 +52,7 @@ def run_state(folder: PathLike, settings: Dict[str, Any]) -> str:
     return "finished" if (folder / RESULTS).exists() else "interrupted"
 
 
-def begin_run(folder: PathLike, settings: Dict[str, Any]) -> str:
+def begin_run(folder: PathLike, settings: dict[str, Any]) -> str:
     """:func:`run_state`, and the configuration is written down for a new run."""
     state = run_state(folder, settings)
     if state == "new":
@@ -64,31 +60,27 @@ def begin_run(folder: PathLike, settings: Dict[str, Any]) -> str:
     return state
 
 
-def versions() -> Dict[str, str]:
-    """Versions of what a result depends on."""
-    found = {"python": platform.python_version()}
-    for package in ("dho-prompt", "torch", "torchvision", "open_clip_torch", "dassl"):
-        with suppress(PackageNotFoundError):
-            found[package] = version(package)
-    commit = _commit()
-    return {**found, "commit": commit} if commit else found
-
-
-def _commit() -> Optional[str]:
-    root = Path(__file__).resolve().parents[2]
-    if not (root / ".git").exists():
-        return None
-    try:
-        command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"]
-        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return None
-
-
-def binding(settings: Dict[str, Any], prefix: str = "") -> Dict[str, Any]:
+def binding(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """``settings`` without :data:`FREE_KEYS`: what two runs must agree in to be the same run."""
     return {
         key: binding(value, f"{prefix}{key}.") if isinstance(value, dict) else value
         for key, value in settings.items()
         if prefix + key not in FREE_KEYS
     }
+
+
+def trained_run(folder: PathLike, epoch: int | None) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """What an evaluation says of the run whose weights it loaded, and that run's ``split.json`` if it is there.
+
+    Args:
+        folder: output folder of the run.
+        epoch: of the checkpoint; None for the best one on validation.
+    """
+    config, split = Path(folder) / CONFIG, Path(folder) / SPLIT
+    trained = read_json(config)["DATASET"] if config.exists() else {}
+    told = {
+        "run": str(folder),
+        "epoch": "best on validation" if epoch is None else epoch,
+        "trained_on": {key: trained.get(key) for key in ("NAME", "NUM_SHOTS", "SUBSAMPLE_CLASSES")},
+    }
+    return told, read_json(split) if split.exists() else None

@@ -2,50 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Dict, Optional, Sequence
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from dho_prompt.clip.loading import LoadedCLIP
 from dho_prompt.engine import load_checkpoint, load_strictly
-from dho_prompt.methods.base import Method
+from dho_prompt.methods.base import TextPromptMethod
 from dho_prompt.methods.coop import CoOpMethod
 from dho_prompt.methods.deep_prompts import CONTEXT, prompt_settings
 from dho_prompt.methods.promptsrc import PromptSRCMethod
+from dho_prompt.students.clip import CLIPStudent
+from dho_prompt.teachers.base import Teacher
 
 TEACHERS = "give a checkpoint of CoOp, PromptSRC or IVLP, e.g. prompt_learner/model.pth.tar-<epoch>"
 PROMPT_FOLDERS = ("prompt_learner", "VLPromptLearner")  # of CoOp's and PromptSRC's checkpoints
 
 
-class PromptTeacher(nn.Module):
+class PromptTeacher(Teacher):
     """A CLIP with trained prompts as teacher.
 
     Args:
         method: the trained method, e.g. of :func:`load_prompts`.
         zeta: temperature > 0 of its cosine logits, or None for the model's own ``1 / exp(logit_scale)``.
-
-    Shapes:
-        (batch, 3, clip.image_size, clip.image_size) normalised with clip.mean and clip.std -> (batch, classes)
-        float32 logits, without gradient.
     """
 
-    def __init__(self, method: Method, zeta: Optional[float] = None) -> None:
+    def __init__(self, method: TextPromptMethod, zeta: float | None = None) -> None:
         super().__init__()
-        self.method, self.clip = method.requires_grad_(False).eval(), method.clip
+        self.method = method.requires_grad_(False).eval()
+        self.clip, self.views = method.clip, (method.student.view,)
         self.zeta = float(zeta) if zeta else 1 / self.clip.logit_scale
 
     @torch.no_grad()
-    def forward(self, images: Tensor) -> Tensor:
+    def logits(self, images: Tensor) -> Tensor:
         features = self.method.encode_image(images)
         return self.method.logits(features) / (self.clip.logit_scale * self.zeta)
 
-    def train(self, mode: bool = True) -> Any:
-        return super().train(False)
 
-
-def load_prompts(clip: LoadedCLIP, classnames: Sequence[str], path: str) -> Method:
+def load_prompts(clip: LoadedCLIP, classnames: Sequence[str], path: str) -> TextPromptMethod:
     """The method that a checkpoint of CoOp, PromptSRC or IVLP was trained by, on ``clip``, with its prompts.
 
     Number and kind of the prompts are read off the checkpoint. What it does not say is taken to be the default: the
@@ -63,15 +60,16 @@ def load_prompts(clip: LoadedCLIP, classnames: Sequence[str], path: str) -> Meth
     """
     path = _checkpoint_file(path)
     checkpoint = load_checkpoint(path, weights=True)
-    weights: Dict[str, Tensor] = checkpoint.get("state_dict", {})
+    weights: dict[str, Tensor] = checkpoint.get("state_dict", {})
     if any("meta_net" in key or "compound_prompts" in key for key in weights):
         raise ValueError(f"{path} is of CoCoOp or MaPLe, which cannot teach; {TEACHERS}")
+    student = CLIPStudent(clip)
     if "ctx" in weights:
-        method: Method = _coop(clip, classnames, checkpoint, path)
+        method: TextPromptMethod = _coop(student, classnames, checkpoint, path)
     elif CONTEXT in weights:
         sizes = prompt_settings(weights)
         method = PromptSRCMethod(
-            clip,
+            student,
             classnames,
             n_ctx_text=sizes["N_CTX_TEXT"],
             depth_text=sizes["PROMPT_DEPTH_TEXT"],
@@ -83,12 +81,12 @@ def load_prompts(clip: LoadedCLIP, classnames: Sequence[str], path: str) -> Meth
             f"{path} holds no prompts that can teach: its entries are {', '.join(sorted(weights)[:5]) or 'none'}; "
             f"{TEACHERS}"
         )
-    for _, module in method.trainable():
+    for module in method.trainable().values():
         load_strictly(module, checkpoint, path)
     return method
 
 
-def _coop(clip: LoadedCLIP, classnames: Sequence[str], checkpoint: Dict[str, Any], path: str) -> CoOpMethod:
+def _coop(student: CLIPStudent, classnames: Sequence[str], checkpoint: dict[str, Any], path: str) -> CoOpMethod:
     ctx = checkpoint["state_dict"]["ctx"]
     if ctx.dim() == 3:
         saved = checkpoint.get("trainer", {}).get("extra", {}).get("classnames", list(classnames))
@@ -97,7 +95,7 @@ def _coop(clip: LoadedCLIP, classnames: Sequence[str], checkpoint: Dict[str, Any
                 f"{path} has prompts of its own for each of {len(ctx)} classes, which are not the {len(classnames)} of "
                 "this data set; only prompts that all classes share can teach other classes"
             )
-    return CoOpMethod(clip, classnames, ctx.shape[-2], class_specific=ctx.dim() == 3)
+    return CoOpMethod(student, classnames, ctx.shape[-2], class_specific=ctx.dim() == 3)
 
 
 def _checkpoint_file(path: str) -> str:

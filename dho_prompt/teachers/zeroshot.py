@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, Optional, Sequence
+from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from dho_prompt.clip.loading import LoadedCLIP
 from dho_prompt.clip.zeroshot import class_text_features
+from dho_prompt.data.batches.views import View
+from dho_prompt.teachers.base import Teacher
 
 
-class ZeroShotTeacher(nn.Module):
+class ZeroShotTeacher(Teacher):
     """CLIP with a template ensemble: ``cos(image, text_c) / zeta`` (Eq. 1 before its softmax).
 
     The text features are computed here, once.
@@ -22,25 +24,18 @@ class ZeroShotTeacher(nn.Module):
         classnames: one name per class.
         templates: prompt templates with one ``{}`` each.
         zeta: temperature > 0, or None for the model's own ``1 / exp(logit_scale)``.
-
-    Shapes:
-        (batch, 3, clip.image_size, clip.image_size) normalised with clip.mean and clip.std -> (batch, classes)
-        float32 logits, without gradient.
     """
 
     def __init__(
-        self, clip: LoadedCLIP, classnames: Sequence[str], templates: Sequence[str], zeta: Optional[float] = None
+        self, clip: LoadedCLIP, classnames: Sequence[str], templates: Sequence[str], zeta: float | None = None
     ) -> None:
         super().__init__()
-        self.clip = clip
+        self.clip, self.views = clip, (View.of(clip),)
         self.zeta = float(zeta) if zeta else 1 / clip.logit_scale
         self.register_buffer("text_features", class_text_features(clip, classnames, templates).float())
 
     @torch.no_grad()
-    def forward(self, images: Tensor) -> Tensor:
+    def logits(self, images: Tensor) -> Tensor:
         features = F.normalize(self.clip.encode_image(images).float(), dim=-1)
         with torch.autocast(images.device.type, enabled=False):
             return features @ self.text_features.t() / self.zeta
-
-    def train(self, mode: bool = True) -> Any:
-        return super().train(False)  # a teacher never updates its statistics

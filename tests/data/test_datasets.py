@@ -8,7 +8,7 @@ from trees import SHIFTED_WNIDS, WNIDS, config, picture, write_tree
 
 from dho_prompt.clip.templates import templates_for
 from dho_prompt.config import extend_cfg, merge_file
-from dho_prompt.data.choose.labelled import everything
+from dho_prompt.data.choose.labelled import all_labelled
 from dho_prompt.data.datasets import DATASETS, Digits
 from dho_prompt.data.layouts.imagenet_folders import read_classnames
 from dho_prompt.data.layouts.table import IMAGENET, LAYOUTS, SHIFTED, TEN, find_layout
@@ -222,7 +222,7 @@ def test_nothing_is_read_twice_until_a_folder_changes(root, tmp_path):
     shutil.copytree(root / IMAGENET.folder, tmp_path / IMAGENET.folder)
     cfg = config(tmp_path, "ImageNet", "DATASET.NUM_SHOTS", 1)
     build_dataset(cfg)
-    pool = build_dataset(everything(cfg)).train_x
-    assert build_dataset(everything(cfg)).train_x[0] is pool[0]
+    pool = build_dataset(all_labelled(cfg)).train_x
+    assert build_dataset(all_labelled(cfg)).train_x[0] is pool[0]
     picture(tmp_path / "imagenet" / "images" / "train" / FAMILY[0] / "new.JPEG")
-    assert len(build_dataset(everything(cfg)).train_x) == len(pool) + 1
+    assert len(build_dataset(all_labelled(cfg)).train_x) == len(pool) + 1

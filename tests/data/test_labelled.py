@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from dho_prompt.config import extend_cfg, merge_opts
-from dho_prompt.data.choose.labelled import _even_shares, check_obeyed, everything, listed, low_shot
+from dho_prompt.data.choose.labelled import _even_shares, all_labelled, listed, low_shot, refuse_ignored_choice
 from dho_prompt.data.choose.splits import relative_name
 from dho_prompt.data.datasets import ImageNet
 from dho_prompt.engine import get_cfg_default
@@ -106,7 +106,7 @@ def test_data_sets_obey_the_keys(data_root, tmp_path):
     path.write_text("train/n01440764/0.JPEG\nn04356056/7.JPEG\n")
     cfg = config(data_root, "DATASET.LABELED_LIST", path)
     assert [item.label for item in ImageNet(cfg).train_x] == [0, 4]
-    assert len(ImageNet(everything(cfg)).train_x) == 40
+    assert len(ImageNet(all_labelled(cfg)).train_x) == 40
     cfg.DATASET.SUBSAMPLE_CLASSES = "new"
     assert [item.label for item in ImageNet(cfg).train_x] == [1]
     cfg.DATASET.NUM_SHOTS = 2
@@ -117,9 +117,9 @@ def test_data_sets_obey_the_keys(data_root, tmp_path):
 def test_a_host_that_would_ignore_the_keys_is_refused(data_root):
     cfg = config(data_root, "DATASET.LABELED_PERCENT", 25)
     with pytest.raises(ValueError, match="LABELED_PERCENT is set, but the data set ImageNet .* does not read it"):
-        check_obeyed(cfg, SimpleNamespace())
-    check_obeyed(cfg, ImageNet(cfg))
-    check_obeyed(config(data_root), SimpleNamespace())
+        refuse_ignored_choice(cfg, SimpleNamespace())
+    refuse_ignored_choice(cfg, ImageNet(cfg))
+    refuse_ignored_choice(config(data_root), SimpleNamespace())
 
 
 def test_a_run_labels_a_percentage_and_distils_on_the_rest(train_args, tmp_path):

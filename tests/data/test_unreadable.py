@@ -11,7 +11,7 @@ from trees import config, picture
 from dho_prompt.data.batches.pair import UnlabelledImages
 from dho_prompt.data.batches.unreadable import Replacements
 from dho_prompt.engine import read_image
-from dho_prompt.trainer import SharedViews
+from dho_prompt.training.loaders import SharedViews
 
 
 @pytest.fixture

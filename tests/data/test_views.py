@@ -20,7 +20,8 @@ def gradient_image(side=96):
 
 
 def test_both_views_show_the_same_crop_and_flip():
-    crop = SharedCrop(View(32, *PLAIN), View(48, *PLAIN), scale=(0.2, 0.6))
+    crop = SharedCrop(View(32, *PLAIN), scale=(0.2, 0.6))
+    crop.show(View(48, *PLAIN))
     directions, spans = set(), set()
     for seed in range(20):
         torch.manual_seed(seed)
@@ -37,15 +38,17 @@ def test_both_views_show_the_same_crop_and_flip():
 
 
 def test_normalisation_is_each_models_own():
-    crop = SharedCrop(View(16, *PLAIN), View(16, (0.5,) * 3, (0.25,) * 3), transforms=("normalize",))
+    crop = SharedCrop(View(16, *PLAIN), transforms=("normalize",))
+    crop.show(View(16, (0.5,) * 3, (0.25,) * 3))
     seen = crop(gradient_image())
     torch.testing.assert_close(seen["img_teacher"], (seen["img"] - 0.5) / 0.25)
 
 
 def test_one_tensor_serves_models_with_the_same_view():
-    crop = SharedCrop(View(16, *PLAIN), View(16, *PLAIN))
+    crop = SharedCrop(View(16, *PLAIN))
+    crop.show(View(16, *PLAIN))
     assert set(crop(gradient_image())) == {"img"}
-    crop.show("img_teacher", View(24, *PLAIN))
+    crop.show(View(24, *PLAIN))
     assert set(crop(gradient_image())) == {"img", "img_teacher"}
 
 

@@ -5,6 +5,7 @@ import torch
 
 from dho_prompt.clip.loading import load_clip
 from dho_prompt.methods.coop import CoOpMethod
+from dho_prompt.students.clip import CLIPStudent
 
 NAMES = ["tench", "great_white_shark", "sunglasses"]
 
@@ -32,7 +33,7 @@ def restated_logits(clip, ctx, words, images):
 @pytest.mark.parametrize("ctx_init, n_ctx", [("", 3), ("a photo of a", 16)])
 def test_logits_and_gradient_are_the_published_ones(clip, ctx_init, n_ctx):
     torch.manual_seed(0)
-    method = CoOpMethod(clip, NAMES, n_ctx, ctx_init)
+    method = CoOpMethod(CLIPStudent(clip), NAMES, n_ctx, ctx_init)
     words = ctx_init or " ".join("X" * n_ctx)
     images, labels = torch.randn(4, 3, 32, 32), torch.tensor([0, 2, 1, 1])
     ctx = method.prompt_learner.ctx
@@ -47,13 +48,13 @@ def test_logits_and_gradient_are_the_published_ones(clip, ctx_init, n_ctx):
 
 
 def test_words_start_from_their_embedding(clip):
-    method = CoOpMethod(clip, NAMES, ctx_init="a_photo_of_a")
+    method = CoOpMethod(CLIPStudent(clip), NAMES, ctx_init="a_photo_of_a")
     ids = torch.tensor(clip.tokenizer.encode("a photo of a")[:4])
     assert torch.equal(method.prompt_learner.ctx, clip.model.token_embedding(ids))
 
 
 def test_checkpoint_has_coops_keys_and_shapes(clip):
-    method = CoOpMethod(clip, NAMES, 3)
+    method = CoOpMethod(CLIPStudent(clip), NAMES, 3)
     state = method.prompt_learner.state_dict()
     assert {key: tuple(value.shape) for key, value in state.items()} == {
         "ctx": (3, 32),
@@ -66,7 +67,7 @@ def test_checkpoint_has_coops_keys_and_shapes(clip):
 
 
 def test_a_checkpoint_of_other_classes_and_precision_loads(clip):
-    source, target = CoOpMethod(clip, NAMES, 3), CoOpMethod(clip, ["cat", "dog"], 3)
+    source, target = CoOpMethod(CLIPStudent(clip), NAMES, 3), CoOpMethod(CLIPStudent(clip), ["cat", "dog"], 3)
     state = {key: value.half() for key, value in source.prompt_learner.state_dict().items()}
     target.prompt_learner.load_state_dict(state)  # strict
     torch.testing.assert_close(target.prompt_learner.ctx, source.prompt_learner.ctx, rtol=1e-3, atol=1e-4)
@@ -76,14 +77,14 @@ def test_a_checkpoint_of_other_classes_and_precision_loads(clip):
 
 
 def test_text_features_are_computed_once_per_context(clip, monkeypatch):
-    method = CoOpMethod(clip, NAMES, 3)
+    method = CoOpMethod(CLIPStudent(clip), NAMES, 3)
     calls = []
     forward = method.text_encoder.forward
     monkeypatch.setattr(method.text_encoder, "forward", lambda ctx: calls.append(1) or forward(ctx))
     with torch.no_grad():
         first = method.text_features()
         assert method.text_features() is first and len(calls) == 1
-        method.prompt_learner.load_state_dict(CoOpMethod(clip, NAMES, 3).prompt_learner.state_dict())
+        method.prompt_learner.load_state_dict(CoOpMethod(CLIPStudent(clip), NAMES, 3).prompt_learner.state_dict())
         assert not torch.equal(method.text_features(), first) and len(calls) == 2
     method.text_features()
     method.text_features()
@@ -91,7 +92,7 @@ def test_text_features_are_computed_once_per_context(clip, monkeypatch):
 
 
 def test_nothing_but_the_context_is_trained(clip):
-    method = CoOpMethod(clip, NAMES, 3)
+    method = CoOpMethod(CLIPStudent(clip), NAMES, 3)
     assert [name for name, parameter in method.named_parameters() if parameter.requires_grad] == ["prompt_learner.ctx"]
     method(torch.randn(2, 3, 32, 32)).logits.sum().backward()
     assert all(parameter.grad is None for parameter in clip.model.parameters())

@@ -8,9 +8,10 @@ import torch
 from dho_prompt import train
 from dho_prompt.clip.loading import load_clip
 from dho_prompt.engine import load_checkpoint
-from dho_prompt.heads import clip_head
+from dho_prompt.heads import student_head
 from dho_prompt.methods.linear_probe import LinearProbeMethod
 from dho_prompt.methods.zeroshot import ZeroShotMethod
+from dho_prompt.students.clip import CLIPStudent
 
 NAMES = ["tench", "goldfish", "great_white_shark"]
 TEMPLATES = ["a photo of a {}.", "art of the {}."]
@@ -31,7 +32,7 @@ def text_features(clip):
 def test_logits_loss_and_gradient_are_the_formulas(student_clip, kind):
     clip = load_clip(student_clip)
     torch.manual_seed(0)
-    method = LinearProbeMethod(clip, clip_head(clip, NAMES, TEMPLATES, kind))
+    method = LinearProbeMethod(CLIPStudent(clip), student_head(CLIPStudent(clip), NAMES, TEMPLATES, kind))
     images, labels = torch.randn(6, 3, 32, 32), torch.tensor([0, 1, 2, 2, 1, 0])
     z = clip.model.encode_image(images).double()
     weight = text_features(clip).requires_grad_()
@@ -51,16 +52,16 @@ def test_logits_loss_and_gradient_are_the_formulas(student_clip, kind):
 
 def test_a_cosine_head_starts_as_the_zero_shot_classifier(student_clip):
     clip = load_clip(student_clip)
-    probe = LinearProbeMethod(clip, clip_head(clip, NAMES, TEMPLATES, "cosine"))
+    probe = LinearProbeMethod(CLIPStudent(clip), student_head(CLIPStudent(clip), NAMES, TEMPLATES, "cosine"))
     images = torch.randn(4, 3, 32, 32)
-    zero_shot = ZeroShotMethod(clip, NAMES, TEMPLATES)
+    zero_shot = ZeroShotMethod(CLIPStudent(clip), NAMES, TEMPLATES)
     torch.testing.assert_close(probe(images).logits, zero_shot(images).logits, rtol=1e-5, atol=1e-5)
     assert zero_shot.trainable() == []
 
 
 def test_low_precision_autocast_leaves_the_logits_in_float32(student_clip):
     clip = load_clip(student_clip)
-    probe = LinearProbeMethod(clip, clip_head(clip, NAMES, TEMPLATES, "linear"))
+    probe = LinearProbeMethod(CLIPStudent(clip), student_head(CLIPStudent(clip), NAMES, TEMPLATES, "linear"))
     with torch.autocast("cpu", torch.bfloat16):
         assert probe(torch.randn(2, 3, 32, 32)).logits.dtype == torch.float32
 

@@ -11,6 +11,7 @@ from dho_prompt.clip.templates import PROMPTSRC
 from dho_prompt.engine import load_strictly
 from dho_prompt.methods.deep_prompts import prompt_settings
 from dho_prompt.methods.promptsrc import PromptSRCMethod
+from dho_prompt.students.clip import CLIPStudent
 
 NAMES = ["tench", "great_white_shark", "sunglasses"]
 SMALL = {"depth_text": 2, "depth_vision": 2}  # the small towers have two blocks
@@ -105,7 +106,7 @@ def restated_loss(clip, prompts, names, words, images, labels, weights):
 def test_loss_and_gradients_are_the_published_ones(clip, options, words):
     torch.manual_seed(0)
     options = {**SMALL, **options}
-    method = PromptSRCMethod(clip, NAMES, **options, text_weight=7, image_weight=3, templates=TEMPLATES)
+    method = PromptSRCMethod(CLIPStudent(clip), NAMES, **options, text_weight=7, image_weight=3, templates=TEMPLATES)
     exact = in_double(clip)
     images, labels = torch.randn(6, 3, 32, 32), torch.tensor([0, 2, 1, 1])
     prompts = {key: value.detach().double().requires_grad_() for key, value in method.prompts.state_dict().items()}
@@ -126,7 +127,7 @@ def test_loss_and_gradients_are_the_published_ones(clip, options, words):
 
 
 def test_terms_belong_to_training_and_to_the_labelled_images(clip, monkeypatch):
-    method = PromptSRCMethod(clip, NAMES, **SMALL, templates=TEMPLATES)
+    method = PromptSRCMethod(CLIPStudent(clip), NAMES, **SMALL, templates=TEMPLATES)
     calls = []
     encode = method.text_encoder.forward
     monkeypatch.setattr(method.text_encoder, "forward", lambda *args: calls.append(1) or encode(*args))
@@ -144,7 +145,7 @@ def test_terms_belong_to_training_and_to_the_labelled_images(clip, monkeypatch):
 
 
 def test_nothing_but_the_prompts_is_trained_and_saved(clip):
-    method = PromptSRCMethod(clip, NAMES, **SMALL, templates=TEMPLATES)
+    method = PromptSRCMethod(CLIPStudent(clip), NAMES, **SMALL, templates=TEMPLATES)
     output = method(torch.randn(2, 3, 32, 32))
     (output.logits.sum() + sum(output.extra.values())).backward()
     assert all(weight.grad is None for weight in clip.model.parameters())
@@ -164,7 +165,7 @@ def test_the_templates_are_the_sixty_of_the_published_code(clip):
         assert template in PROMPTSRC
     for template in ("a photo of the small {}.", "a tattoo of the {}.", "itap of a {}."):  # of CLIP's other twenty
         assert template not in PROMPTSRC
-    assert PromptSRCMethod(clip, NAMES, **SMALL).templates == PROMPTSRC
+    assert PromptSRCMethod(CLIPStudent(clip), NAMES, **SMALL).templates == PROMPTSRC
 
 
 def published(method, clip):
@@ -184,8 +185,8 @@ def published(method, clip):
 
 
 def test_a_published_checkpoint_of_other_classes_loads(clip):
-    source = PromptSRCMethod(clip, NAMES, **SMALL)
-    target = PromptSRCMethod(clip, ["cat", "dog"], **SMALL)
+    source = PromptSRCMethod(CLIPStudent(clip), NAMES, **SMALL)
+    target = PromptSRCMethod(CLIPStudent(clip), ["cat", "dog"], **SMALL)
     state = published(source, clip)
     load_strictly(target.prompts, {"state_dict": state}, "file")
     for key, value in target.prompts.state_dict().items():
@@ -204,8 +205,8 @@ def test_a_published_checkpoint_of_other_classes_loads(clip):
     ],
 )
 def test_a_checkpoint_of_other_settings_names_them(clip, change, parts):
-    state = published(PromptSRCMethod(clip, NAMES, **SMALL), clip)
-    target = PromptSRCMethod(clip, NAMES, **{**SMALL, **change})
+    state = published(PromptSRCMethod(CLIPStudent(clip), NAMES, **SMALL), clip)
+    target = PromptSRCMethod(CLIPStudent(clip), NAMES, **{**SMALL, **change})
     with pytest.raises(ValueError, match="file does not fit") as caught:
         load_strictly(target.prompts, state, "file")
     for part in parts:
@@ -213,7 +214,7 @@ def test_a_checkpoint_of_other_settings_names_them(clip, change, parts):
 
 
 def test_a_checkpoint_of_another_method_or_clip_is_refused(clip):
-    prompts = PromptSRCMethod(clip, NAMES, **SMALL).prompts
+    prompts = PromptSRCMethod(CLIPStudent(clip), NAMES, **SMALL).prompts
     other = {key: torch.zeros(4, 40) for key in prompts.state_dict()}
     with pytest.raises(ValueError, match="vectors of 40 there, 32 here: another CLIP"):
         load_strictly(prompts, other, "file")
@@ -226,13 +227,13 @@ def test_a_checkpoint_of_another_method_or_clip_is_refused(clip):
 
 def test_depths_and_towers_without_room_are_refused(clip):
     with pytest.raises(ValueError, match=r"depth of the text prompts is 9; the text tower has 2 blocks \(1-2\)"):
-        PromptSRCMethod(clip, NAMES)
+        PromptSRCMethod(CLIPStudent(clip), NAMES)
     with pytest.raises(ValueError, match="depth of the visual prompts is 9; the image tower has 2 blocks"):
-        PromptSRCMethod(clip, NAMES, depth_text=2)
+        PromptSRCMethod(CLIPStudent(clip), NAMES, depth_text=2)
     with pytest.raises(ValueError, match="depth of the text prompts is 0"):
-        PromptSRCMethod(clip, NAMES, depth_text=0)
+        PromptSRCMethod(CLIPStudent(clip), NAMES, depth_text=0)
     resnet = copy.copy(clip)
     resnet.model = copy.deepcopy(clip.model)
     resnet.model.visual = open_clip.modified_resnet.ModifiedResNet([1, 1, 1, 1], 32, 4, image_size=32, width=8)
     with pytest.raises(ValueError, match="vision transformer"):
-        PromptSRCMethod(resnet, NAMES, **SMALL)
+        PromptSRCMethod(CLIPStudent(resnet), NAMES, **SMALL)

@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from dho_prompt.clip.loading import load_clip
-from dho_prompt.heads import clip_head
+from dho_prompt.heads import student_head
 from dho_prompt.losses import DHOLoss
 from dho_prompt.methods.vpt import VisualPrompts, VPTMethod
+from dho_prompt.students.clip import CLIPStudent
 from dho_prompt.train import main
 
 NAMES = ["tench", "great_white_shark", "sunglasses"]
@@ -34,7 +35,9 @@ def console():
 
 def method_of(clip, kind="linear", depth=2):
     torch.manual_seed(3)
-    return VPTMethod(clip, clip_head(clip, NAMES, ["a photo of a {}."], kind), n_ctx=3, depth=depth)
+    return VPTMethod(
+        CLIPStudent(clip), student_head(CLIPStudent(clip), NAMES, ["a photo of a {}."], kind), n_ctx=3, depth=depth
+    )
 
 
 def restated_features(clip, prompts, images):
@@ -57,7 +60,7 @@ def restated_features(clip, prompts, images):
 def test_logits_loss_and_gradients_are_the_published_ones(student_clip, kind, depth):
     clip, plain_clip = load_clip(student_clip), load_clip(student_clip)
     method = method_of(clip, kind, depth)
-    kd_head = clip_head(clip, NAMES, ["art of the {}."])
+    kd_head = student_head(CLIPStudent(clip), NAMES, ["art of the {}."])
     images, labels = torch.randn(5, 3, 32, 32), torch.tensor([0, 2, 1])
     teacher = torch.randn(5, 3)
     output = method(images, 3)
@@ -91,10 +94,10 @@ def test_what_is_trained_and_under_which_names(clip):
     assert [name for name, _ in method.trainable()] == ["prompt_learner", "ce_head"]
     assert list(method.prompt_learner.state_dict()) == KEYS
     assert {tuple(prompts.shape) for prompts in method.prompt_learner()} == {(3, 32)}
-    fixed = VPTMethod(clip, clip_head(clip, NAMES, ["a {}."]).requires_grad_(False), 3)
+    fixed = VPTMethod(CLIPStudent(clip), student_head(CLIPStudent(clip), NAMES, ["a {}."]).requires_grad_(False), 3)
     assert [name for name, _ in fixed.trainable()] == ["prompt_learner"]
     with pytest.raises(ValueError, match="number of visual prompt tokens is 0"):
-        VPTMethod(clip, fixed.head, 0)
+        VPTMethod(CLIPStudent(clip), fixed.head, 0)
 
 
 def test_prompts_start_from_noise_of_std_002():

@@ -9,8 +9,8 @@ from dho_prompt.data.classes import Classes
 from dho_prompt.data.datasets import ImageNet
 from dho_prompt.engine import DATASET_REGISTRY, DatasetBase, Datum, register_if_absent, set_random_seed
 from dho_prompt.hosts.with_dho import with_dho
-from dho_prompt.inference import blend
-from dho_prompt.runs.evaluation import EvaluatedRun
+from dho_prompt.inference import Prediction, blend
+from dho_prompt.runs.evaluation import Evaluation, ShiftedSet
 from dho_prompt.train import main, parser, setup_cfg
 from stand_in_hosts import EngineStep
 
@@ -110,42 +110,29 @@ def test_evaluation_repeats_the_numbers_of_the_training_process_and_keeps_its_fi
     assert "cannot choose among the 5" in fails(flags + train_args("CoOpDHO", *options, output=tmp_path / "other"))
 
 
-class FakeEngine:
-    cfg = None
-
-    def parse_batch_test(self, batch):
-        return batch["img"], batch["label"]
-
-    def autocast(self):
-        return torch.autocast("cpu", enabled=False)
-
-
-class Fixed(EvaluatedRun, FakeEngine):
-    """Gives the images themselves as logits."""
-
-    def predict(self, images):
-        return {"ce": images, "kd": -images}
-
-    def prediction(self, logits):
-        found = super().prediction(logits)
-        mixed = blend(logits["ce"], logits["kd"], 0.8, 1.0)
-        return found._replace(
-            scores={"blend": mixed, **found.scores}, probabilities={"blend": mixed, **found.probabilities}
-        )
+def predict(logits):
+    mixed = blend(logits["ce"], logits["kd"], 0.8, 1.0)
+    return Prediction({"blend": mixed, **logits}, {"blend": mixed, **{key: v.softmax(-1) for key, v in logits.items()}})
 
 
 @pytest.mark.parametrize("every, right", [(False, 2), (True, 1)])
 def test_rows_are_gathered_before_the_softmax_or_all_are_scored(every, right):
-    from dho_prompt.runs.tally import HeadTally
-
-    trainer = Fixed()
-    trainer.cfg = type("cfg", (), {"TEST": type("TEST", (), {"ALL_CLASSES": every})})
-    trainer._rows, trainer._tally = [2, 0], HeadTally()
+    evaluation = Evaluation(Classes(["a", "b", "c"]), {"picked": ShiftedSet([], [2, 0])}, every)
+    evaluation.begin("picked")
     logits = torch.tensor([[1.0, 9.0, 2.0], [3.0, 1.0, 0.0]])  # of row 1, which the set has not, in the first image
-    scores = trainer.model_inference(trainer.parse_batch_test({"img": logits, "label": torch.tensor([0, 1])})[0])
-    assert trainer._tally.correct["ce"] == right and scores.shape == (2, 3 if every else 2)
+    scores = evaluation.add({"ce": logits, "kd": -logits}, torch.tensor([0, 1]), predict)
+    evaluation.end("picked")
+    assert evaluation.measured["picked"]["accuracy"]["ce"] == 50 * right and scores.shape == (2, 3 if every else 2)
+    assert evaluation.measured["picked"]["classes"] == {"own": 2, "scored": 3 if every else 2}
     if not every:
         torch.testing.assert_close(scores, blend(logits[:, [2, 0]], -logits[:, [2, 0]], 0.8, 1.0))
+
+
+def test_a_set_of_which_no_image_was_counted_is_an_error():
+    evaluation = Evaluation(Classes(["a", "b"]), {})
+    evaluation.begin()
+    with pytest.raises(ValueError, match="no image of test was evaluated"):
+        evaluation.end("test")
 
 
 def test_other_classes_are_refused_unless_only_the_methods_own_head_is_used(train_args, tmp_path, capsys):
@@ -216,8 +203,8 @@ def test_in_a_host(train_args, tmp_path):
     build("OPTIM.LR", "0.3", *SETS, output="run").train()
     trained = read(tmp_path / "run" / "results.json")
     loaded = build("DATASET.NAME", "TwoOfFive", output="alone")
-    assert loaded.classes == Classes(["sunglasses", "goldfish"], ["n04356056", "n01443537"])
+    assert loaded.evaluation.classes == Classes(["sunglasses", "goldfish"], ["n04356056", "n01443537"])
     loaded.load_model(str(tmp_path / "run"), epoch=3)
     assert loaded.test() == trained["accuracy"]["TwoOfFive"]["blend"]
     assert read(tmp_path / "alone" / "evaluation.json")["accuracy"]["test"] == trained["accuracy"]["TwoOfFive"]
-    assert not loaded.depends_on_classes
+    assert not loaded.class_bound

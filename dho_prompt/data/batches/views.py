@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from typing import Dict, NamedTuple, Optional, Sequence, Tuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch
 from PIL import Image
@@ -18,8 +19,13 @@ class View(NamedTuple):
     """How a model sees an image: side length in pixels and the mean and standard deviation of its normalisation."""
 
     size: int
-    mean: Tuple[float, ...]
-    std: Tuple[float, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @classmethod
+    def of(cls, clip: Any) -> View:
+        """The view of a :class:`~dho_prompt.clip.loading.LoadedCLIP`."""
+        return cls(clip.image_size, tuple(clip.mean), tuple(clip.std))
 
 
 class SharedCrop:
@@ -28,9 +34,7 @@ class SharedCrop:
     Each view is resized from the same crop of the original pixels, never from the other view.
 
     Args:
-        student: the view under the key ``img``.
-        teacher: the view under ``img_teacher``; None, or one equal to ``student``, adds no key: the models then share
-            the tensor.
+        student: the view under the key ``img``; :meth:`show` adds those of teachers.
         transforms: names of Dassl's ``INPUT.TRANSFORMS``, among random_resized_crop, random_flip and normalize.
         scale: range of the crop's share of the image area.
         interpolation: Dassl's ``INPUT.INTERPOLATION``.
@@ -39,15 +43,14 @@ class SharedCrop:
         ValueError: a transform that cannot be shared is asked for.
 
     Shapes:
-        PIL image -> {"img": (3, size, size)[, "img_teacher": (3, size_t, size_t)]}, float32.
+        PIL image -> {"img": (3, size, size)[, "img_teacher": (3, size_t, size_t), "img_teacher2": ...]}, float32.
     """
 
     def __init__(
         self,
         student: View,
-        teacher: Optional[View] = None,
         transforms: Sequence[str] = SHARED_TRANSFORMS,
-        scale: Tuple[float, float] = (0.08, 1.0),
+        scale: tuple[float, float] = (0.08, 1.0),
         interpolation: str = "bicubic",
     ) -> None:
         for name in transforms:
@@ -57,25 +60,28 @@ class SharedCrop:
                     f"INPUT.TRANSFORMS has {name!r}, which cannot be shared by student and teacher; allowed are "
                     f"{', '.join(SHARED_TRANSFORMS)}" + (f" (did you mean {near[0]!r}?)" if near else "")
                 )
-        self.views: Dict[str, View] = {"img": student}
-        if teacher is not None:
-            self.show("img_teacher", teacher)
+        self.views: dict[str, View] = {"img": student}
         self.crop = "random_resized_crop" in transforms
         self.flip = "random_flip" in transforms
         self.normalize = "normalize" in transforms
         self.scale = tuple(scale)
         self.interpolation = InterpolationMode(interpolation)
 
-    def show(self, key: str, view: View) -> None:
-        """Give the crop in a further view from now on, unless it is the student's own."""
-        if view != self.views["img"]:
-            self.views[key] = view
+    def show(self, view: View) -> None:
+        """Give the crop in a teacher's view too from now on; models whose views are equal share the tensor."""
+        if view not in self.views.values():
+            number = len(self.views)
+            self.views[f"img_teacher{number if number > 1 else ''}"] = view
 
-    def hide(self, key: str) -> None:
-        """Give the crop in that view no longer."""
-        self.views.pop(key, None)
+    def show_student_only(self) -> None:
+        """Give the teachers' views no longer."""
+        self.views = {"img": self.views["img"]}
 
-    def __call__(self, image: Image.Image) -> Dict[str, Tensor]:
+    def key_of(self, view: View) -> str:
+        """Under which key a view that is shown stands."""
+        return next(key for key, shown in self.views.items() if shown == view)
+
+    def __call__(self, image: Image.Image) -> dict[str, Tensor]:
         if self.crop:
             top, left, height, width = RandomResizedCrop.get_params(image, list(self.scale), [3 / 4, 4 / 3])
         flipped = self.flip and bool(torch.rand(1) < 0.5)

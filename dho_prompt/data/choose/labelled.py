@@ -147,7 +147,7 @@ def check_one_way(cfg: Any) -> None:
         )
 
 
-def everything(cfg: Any) -> Any:
+def all_labelled(cfg: Any) -> Any:
     """A copy of ``cfg`` that asks for every training image."""
     cfg = cfg.clone()
     cfg.defrost()
@@ -155,7 +155,7 @@ def everything(cfg: Any) -> Any:
     return cfg
 
 
-def check_obeyed(cfg: Any, dataset: Any) -> None:
+def refuse_ignored_choice(cfg: Any, dataset: Any) -> None:
     """Refuse a data set class, such as a host's own, that would pass over LABELED_PERCENT or LABELED_LIST.
 
     Raises:

@@ -1,36 +1,34 @@
-"""The training images beyond the labelled ones: which there are, and how many steps an epoch over them has."""
+"""The training images beyond the labelled ones: the pool of unlabelled images (Alg. 1 line 7)."""
 
 from __future__ import annotations
 
-from typing import Any, List
+from collections.abc import Sequence
+from typing import Any
 
-from torch.utils.data import DataLoader
-
-from dho_prompt.data.batches.pair import PairLoader
-from dho_prompt.data.choose.labelled import everything
-from dho_prompt.engine import build_dataset
-from dho_prompt.engine.rng import untouched_rng
+POOLS = ("all", "exclude_labeled", "none")
 
 
-def labelled_batches(cfg: Any, loader: DataLoader) -> PairLoader:
-    """Labelled batches alone, as many an epoch as in a run with unlabelled images.
+def unlabelled_pool(every: Sequence[Any], labelled: Sequence[Any], which: str) -> Sequence[Any]:
+    """The images whose labels are hidden from training.
 
-    With TRAIN.COUNT_ITER train_u or smaller_one the number of unlabelled batches counts although none is drawn: the
-    paper matches the steps of its labelled-only runs to those with unlabelled images (Sec. D.2).
+    Args:
+        every: all training images, objects with ``impath``.
+        labelled: those whose labels are known.
+        which: ``all`` takes every one (Alg. 1 line 7), ``exclude_labeled`` those that are not labelled (Sec. 3.1),
+            ``none`` none.
+
+    Raises:
+        ValueError: nothing is left without the labelled ones.
     """
-    if cfg.TRAIN.COUNT_ITER == "train_x":
-        return PairLoader(loader, None)
-    images, batch_size = len(every_training_image(cfg)), unlabelled_settings(cfg).BATCH_SIZE
-    return PairLoader(loader, None, cfg.TRAIN.COUNT_ITER, max(images // batch_size, 1))
-
-
-def every_training_image(cfg: Any) -> List[Any]:
-    """Every training image of the data set's own class, labelled in this run or not."""
-    with untouched_rng():  # a data set may draw while it is built; the host draws what it would without us
-        dataset = build_dataset(everything(cfg))  # the few-shot data sets of CoOp's family drop the other images
-    return dataset.train_u or dataset.train_x
-
-
-def unlabelled_settings(cfg: Any) -> Any:
-    """The DATALOADER node that holds for unlabelled images."""
-    return cfg.DATALOADER.TRAIN_X if cfg.DATALOADER.TRAIN_U.SAME_AS_X else cfg.DATALOADER.TRAIN_U
+    if which == "none":
+        return []
+    if which == "all":
+        return every
+    known = {item.impath for item in labelled}
+    pool = [item for item in every if item.impath not in known]
+    if not pool:
+        raise ValueError(
+            "TRAINER.DHO.UNLABELED is exclude_labeled, but every training image is labelled; use all or none, or fewer "
+            "DATASET.NUM_SHOTS"
+        )
+    return pool

@@ -7,7 +7,7 @@ import heapq
 import os
 from collections import defaultdict
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterable, List, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Tuple
 
 from dho_prompt.files import PathLike, read_json, write_json
 
@@ -123,3 +123,10 @@ def _sha256(lines: Iterable[str]) -> str:
     for line in lines:
         digest.update(line.encode() + b"\n")
     return digest.hexdigest()
+
+
+def share_images(first: Optional[Sequence[Any]], second: Optional[Sequence[Any]]) -> bool:
+    """Whether two parts of a data set, lists of items with ``impath``, have an image in common."""
+    if not first or not second:
+        return False
+    return first is second or not {item.impath for item in first}.isdisjoint(item.impath for item in second)

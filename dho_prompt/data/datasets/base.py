@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any, List, Optional, Tuple
+from typing import Any, List, Optional
 
 from dho_prompt.data.choose.labelled import choose_labelled
 from dho_prompt.data.choose.splits import few_shot
@@ -30,6 +30,7 @@ class NamedClasses(DatasetBase):
             its relatives, else the name. Use these, not the names, to match classes: names may repeat.
         labelled_by: how the labelled images were chosen, in words; "" for a set that exists for testing alone.
         root: the folder that file names are relative to.
+        training_images: every training image, labelled or not (Alg. 1 line 7).
 
     Raises:
         ValueError: a key does not fit the images.
@@ -42,26 +43,24 @@ class NamedClasses(DatasetBase):
         kept = class_half(len(contents.classnames), cfg.DATASET.SUBSAMPLE_CLASSES, contents.base)
         train, val, test = contents.train, contents.val, contents.test
         tested = relabel(test, kept)
+        images = tested if train is test else relabel(train, kept)
         if train is test:
             labelled, self.labelled_by = tested, ""
+        elif cfg.DATASET.LABELED_LIST:  # may name images of all classes
+            chosen, self.labelled_by = choose_labelled(train, cfg, self.root)
+            labelled = relabel(chosen, kept)
         else:
-            labelled, self.labelled_by = self._labelled(train, kept, cfg)
+            labelled, self.labelled_by = choose_labelled(images, cfg, self.root)
         # CoOp's few-shot protocol draws at most 4 validation images per class; a test set offered as one stays whole
         shots = min(cfg.DATASET.NUM_SHOTS, 4)
         validated = tested if val is test else few_shot(relabel(val, kept), shots, cfg.SEED, self.root)
-        # Alg. 1 line 7: the pool is every training image, and whatever else there is
-        pool = [*relabel(train, kept), *contents.unlabelled] if contents.unlabelled else None
-        super().__init__(train_x=labelled, train_u=pool, val=validated, test=tested)
+        self.training_images = [*images, *contents.unlabelled] if contents.unlabelled else images
+        unlabelled = self.training_images if contents.unlabelled else None
+        super().__init__(train_x=labelled, train_u=unlabelled, val=validated, test=tested)
         self._num_classes = len(kept)
         self._classnames = [contents.classnames[label] for label in kept]
         self._lab2cname = dict(enumerate(self._classnames))
         self.class_ids = [contents.class_ids[label] for label in kept]
-
-    def _labelled(self, train: List[ListedImage], kept: range, cfg: Any) -> Tuple[List[ListedImage], str]:
-        if not cfg.DATASET.LABELED_LIST:
-            return choose_labelled(relabel(train, kept), cfg, self.root)
-        chosen, how = choose_labelled(train, cfg, self.root)  # the list may be of all classes
-        return relabel(chosen, kept), how
 
 
 def class_half(count: int, half: str, middle: Optional[int] = None) -> range:

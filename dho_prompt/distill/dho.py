@@ -1,0 +1,124 @@
+"""Dual-Head Optimization: a second head that learns from the teacher, mixed with the method's own prediction."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from dho_prompt.config import HEAD_STARTS, HEADS, Setting, declare
+from dho_prompt.data.choose.pool import POOLS
+from dho_prompt.data.classes import UnknownClasses
+from dho_prompt.distill.base import Objective, Terms
+from dho_prompt.inference import Prediction, blend, search_mix
+from dho_prompt.losses import DHOLoss
+from dho_prompt.methods.base import MethodOutput
+
+KD_HEAD = "kd_head"  # name of the registered model and of its checkpoint folder
+
+declare(
+    "TRAINER.DHO",
+    {
+        "LAMBDA": Setting(0.5, "weight of the supervised side, lambda of Alg. 1 line 24 (Table 6)"),
+        "TEMPERATURE": Setting(2.0, "eta of Alg. 1 (Table 6): softens teacher and KD head in the KL"),
+        "SCALE_BY_TEMPERATURE": Setting(
+            True, "multiply the KL terms by eta^2, as the authors' code does and the paper does not print"
+        ),
+        "ZETA": Setting(
+            0.0, "temperature of cosine logits (Eq. 1, 10); 0 takes the teacher's own 1 / exp(logit_scale)"
+        ),
+        "UNLABELED": Setting(
+            "all",
+            "all: every training image with its label hidden (Alg. 1 line 7); exclude_labeled: those not labelled "
+            "(Sec. 3.1); none: no unlabelled images (the labelled-only rows of Table 13)",
+            POOLS,
+        ),
+        "HEAD": Setting("cosine", "KD head: cosine (aligned, Eq. 10) or linear", HEADS),
+        "HEAD_INIT": Setting(
+            "language", "start from language (the student's text features, Table 5) or kaiming", HEAD_STARTS
+        ),
+        "HEAD_LR": Setting(0.0, "learning rate of the KD head; 0 takes OPTIM.LR"),
+        "ALPHA": Setting(0.5, "share of the method's own head at inference (Eq. 11; Table 11: 0.5)"),
+        "BETA": Setting(1.0, "temperature of the KD head at inference (Eq. 11; Table 11: 1)"),
+        "SEARCH": Setting(False, "choose alpha and beta on the validation set; never on test data"),
+    },
+)
+
+
+class DHO(Objective):
+    """The paper's objective and prediction (Eq. 6, 7, 11; Alg. 1 and 2).
+
+    Args:
+        head: the KD head, (batch, d) features -> (batch, classes) logits.
+        loss: Eq. 6 with its lambda and eta.
+        alpha, beta: the mix at inference, until another is searched or recalled.
+        searches: choose alpha and beta on validation data.
+
+    Attributes:
+        has_head: False where a head of other classes was left out, so that the method's own head predicts alone.
+    """
+
+    def __init__(
+        self, head: nn.Module, loss: DHOLoss, alpha: float = 0.5, beta: float = 1.0, searches: bool = False
+    ) -> None:
+        super().__init__()
+        self.head, self.loss, self.searches = head, loss, searches
+        self.mix: dict[str, Any] = {"alpha": alpha, "beta": beta, "chosen": "fixed by the configuration"}
+        self.has_head = True
+
+    def trainable(self) -> dict[str, nn.Module]:
+        return {KD_HEAD: self.head}
+
+    def align(self, zeta: float) -> None:
+        """Give a cosine head the teacher's temperature (Eq. 10)."""
+        if hasattr(self.head, "zeta"):
+            self.head.zeta.fill_(zeta)
+
+    def forward(self, output: MethodOutput, labels: Tensor, teacher_logits: Tensor) -> Terms:
+        labelled = len(labels)
+        kd_logits = self.head(output.features)
+        terms = self.loss(
+            output.logits,
+            labels,
+            kd_logits[:labelled],
+            teacher_logits[:labelled],
+            kd_logits[labelled:],
+            teacher_logits[labelled:],
+            extra=sum(output.extra.values()) if output.extra else None,
+        )
+        parts = {"loss_ce": terms.ce, "loss_kd_x": terms.kd_x, "loss_kd_u": terms.kd_u}
+        return Terms(terms.total, {**parts, **output.extra})
+
+    def distilled(self, features: Tensor, teacher_logits: Tensor, labelled: int) -> Terms:
+        """The teacher's side alone, for a host that computes its own: ``KL_x + KL_u`` and the two (Eq. 7)."""
+        kd_logits = self.head(features)
+        kd_x = self.loss.divergence(kd_logits[:labelled], teacher_logits[:labelled])
+        kd_u = self.loss.divergence(kd_logits[labelled:], teacher_logits[labelled:])
+        return Terms(kd_x + kd_u, {"loss_kd_x": kd_x, "loss_kd_u": kd_u})
+
+    def logits(self, features: Tensor, method_logits: Tensor) -> dict[str, Tensor]:
+        return {"ce": method_logits, "kd": self.head(features)} if self.has_head else {"ce": method_logits}
+
+    def predict(self, logits: dict[str, Tensor]) -> Prediction:
+        scores, each = super().predict(logits)
+        if "kd" not in logits:
+            return Prediction(scores, each)
+        mixed = blend(logits["ce"], logits["kd"], self.mix["alpha"], self.mix["beta"])
+        # with alpha 1 the logits decide, as for the method alone: a softmax may round two of them to a tie
+        return Prediction(
+            {"blend": logits["ce"] if self.mix["alpha"] == 1 else mixed, **scores}, {"blend": mixed, **each}
+        )
+
+    def search(self, logits: dict[str, Tensor], labels: Tensor) -> None:
+        found = search_mix(logits["ce"], logits["kd"], labels)
+        chosen = f"searched on {len(labels)} validation images: {100 * found.accuracy:.2f}%"
+        self.mix = {"alpha": found.alpha, "beta": found.beta, "chosen": chosen}
+
+    def use_all_heads(self) -> None:
+        self.has_head = True
+
+    def leave_out(self, head: str, reason: Exception) -> None:
+        if self.mix["alpha"] != 1:
+            raise UnknownClasses(f"{reason}. TRAINER.DHO.ALPHA 1.0 evaluates the method's own head alone") from reason
+        print(f"alpha is 1: the KD head is not loaded, only the method's own head is evaluated ({reason})")
+        self.has_head = False

@@ -1,0 +1,54 @@
+"""What every teacher offers, whatever its kind."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dho_prompt.config import PRECISIONS, Setting, declare
+from dho_prompt.data.batches.batch import Batch
+from dho_prompt.data.batches.views import View
+
+declare(
+    "TRAINER.DHO.TEACHER",
+    {
+        "NAME": Setting("ViT-L/14@336px", "any name that MODEL.BACKBONE.NAME takes (Table 11)"),
+        "WEIGHTS": Setting("", "a file with its weights, as MODEL.BACKBONE.WEIGHTS"),
+        "CHECKPOINT": Setting(
+            "",
+            "trained prompts on it: a checkpoint of CoOp, PromptSRC or IVLP, or such a run's folder; '' is zero-shot",
+        ),
+        "TEMPLATES": Setting((), "prompt templates; () takes those of the data set (Sec. 4.1)"),
+        "PREC": Setting("", "fp32, fp16 or bf16; '' takes the method's", ("", *PRECISIONS)),
+    },
+)
+
+
+class Teacher(nn.Module):
+    """A batch -> logits, frozen; the protocol of what is distilled.
+
+    It is given the batch and not just images, so that one that reads stored predictions can tell which images and
+    which crops they are. A subclass sets the attributes and implements :meth:`logits`, or :meth:`forward` if it does
+    not look at images.
+
+    Attributes:
+        views: how it must see the images; they are shown to it from then on by the crop that the student sees.
+        zeta: temperature of its cosine logits (Eq. 1); a KD head that is aligned with it takes the same (Eq. 10).
+    """
+
+    views: tuple[View, ...]
+    zeta: float
+
+    def logits(self, images: Tensor) -> Tensor:
+        """(batch, 3, size, size) in its first view -> (batch, classes) float32 logits ``cos / zeta``, no gradient."""
+        raise NotImplementedError
+
+    @torch.no_grad()
+    def forward(self, batch: Batch) -> Tensor:
+        """(labelled + unlabelled, classes) float32 logits of a batch's images, without gradient."""
+        return self.logits(batch.images(self.views[0]))
+
+    def train(self, mode: bool = True) -> Any:
+        return super().train(False)  # a teacher never updates its statistics

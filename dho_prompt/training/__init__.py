@@ -1,0 +1,1 @@
+"""Runs: a configuration becomes student, method, teacher and objective, trained and tested in Dassl's order."""

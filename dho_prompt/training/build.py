@@ -1,0 +1,101 @@
+"""From the configuration to the parts of a run: student, teacher, objective."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from dho_prompt.clip.loading import LoadedCLIP, load_clip
+from dho_prompt.clip.templates import templates_for
+from dho_prompt.distill.dho import DHO
+from dho_prompt.heads import student_head
+from dho_prompt.inference import check_mix
+from dho_prompt.losses import DHOLoss
+from dho_prompt.students.base import Student
+from dho_prompt.students.clip import CLIPStudent
+from dho_prompt.teachers.base import Teacher
+from dho_prompt.teachers.prompts import PromptTeacher, load_prompts
+from dho_prompt.teachers.zeroshot import ZeroShotTeacher
+
+
+def prompt_templates(cfg: Any) -> list[str]:
+    """The templates of the teacher and of heads that start from text: the configured ones, else the data set's."""
+    return list(cfg.TRAINER.DHO.TEACHER.TEMPLATES) or templates_for(cfg.DATASET.NAME)
+
+
+def build_student(cfg: Any, precision: str, device: torch.device) -> CLIPStudent:
+    """The CLIP of MODEL.BACKBONE, frozen.
+
+    Args:
+        precision: fp32, fp16, bf16 or amp, of the run.
+
+    Raises:
+        FileNotFoundError, ValueError: its weights are missing or do not fit, or INPUT.SIZE is not what it takes.
+    """
+    name = cfg.MODEL.BACKBONE.NAME
+    print(f"Loading CLIP (backbone: {name})")
+    student = CLIPStudent(_load("MODEL.BACKBONE", cfg.MODEL.BACKBONE, weight_precision(precision), device))
+    size = student.view.size
+    if tuple(cfg.INPUT.SIZE) != (size, size):
+        raise ValueError(f"INPUT.SIZE is {tuple(cfg.INPUT.SIZE)}, but {name} takes images of ({size}, {size})")
+    return student
+
+
+def build_teacher(cfg: Any, classnames: Sequence[str], precision: str, device: torch.device) -> Teacher:
+    """The teacher of TRAINER.DHO.TEACHER.
+
+    Args:
+        classnames: one name per class.
+        precision: of the run; TEACHER.PREC replaces it.
+    """
+    node, zeta = cfg.TRAINER.DHO.TEACHER, cfg.TRAINER.DHO.ZETA
+    print(f"Loading the teacher ({node.NAME}{f', prompts of {node.CHECKPOINT}' if node.CHECKPOINT else ''})")
+    clip = _load("TRAINER.DHO.TEACHER", node, node.PREC or weight_precision(precision), device)
+    if node.CHECKPOINT:
+        teacher: Teacher = PromptTeacher(load_prompts(clip, classnames, node.CHECKPOINT), zeta)
+    else:
+        teacher = ZeroShotTeacher(clip, classnames, prompt_templates(cfg), zeta)
+    return teacher.to(device)
+
+
+def describe_teacher(cfg: Any, teacher: Teacher | None) -> dict[str, Any]:
+    """What a result file says of the teacher; an evaluation does without one and leaves its ``zeta`` open."""
+    node = cfg.TRAINER.DHO.TEACHER
+    told = {"name": node.NAME, "zeta": None if teacher is None else teacher.zeta}
+    return {**told, **({"checkpoint": node.CHECKPOINT} if node.CHECKPOINT else {"templates": prompt_templates(cfg)})}
+
+
+def build_loss(cfg: Any) -> DHOLoss:
+    """Eq. 6 as TRAINER.DHO has it, and a look at ALPHA and BETA.
+
+    Raises:
+        ValueError: a value is out of its range.
+    """
+    dho = cfg.TRAINER.DHO
+    check_mix(dho.ALPHA, dho.BETA)
+    return DHOLoss(dho.LAMBDA, dho.TEMPERATURE, dho.SCALE_BY_TEMPERATURE)
+
+
+def build_objective(cfg: Any, student: Student, classnames: Sequence[str]) -> DHO:
+    """The objective of TRAINER.DHO on the features of a student, its head started as configured.
+
+    Before the teacher is known a cosine head has the student's own temperature; a checkpoint brings the right one.
+    """
+    dho = cfg.TRAINER.DHO
+    head = student_head(student, classnames, prompt_templates(cfg), dho.HEAD, dho.HEAD_INIT, dho.ZETA)
+    return DHO(head, build_loss(cfg), dho.ALPHA, dho.BETA, dho.SEARCH)
+
+
+def weight_precision(precision: str) -> str:
+    """The precision of the frozen weights for a value of PREC: amp keeps float32 weights."""
+    return "fp32" if precision == "amp" else precision
+
+
+def _load(key: str, node: Any, precision: str, device: torch.device) -> LoadedCLIP:
+    """:func:`~dho_prompt.clip.loading.load_clip` for NAME and WEIGHTS of a node; errors name its keys."""
+    try:
+        return load_clip(node.NAME, node.WEIGHTS, precision, device)
+    except (FileNotFoundError, ValueError) as error:
+        raise type(error)(f"{error} (set by {key}.NAME {node.NAME!r} and {key}.WEIGHTS {node.WEIGHTS!r})") from error

@@ -1,0 +1,176 @@
+"""The trainer of our own methods: one adaptation method of a student network, with or without a teacher."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dho_prompt.config import check_choice, check_choices
+from dho_prompt.data.batches.batch import Batch
+from dho_prompt.data.batches.views import SharedCrop
+from dho_prompt.engine import DataManager, TrainerX, compute_accuracy, load_checkpoint, load_strictly
+from dho_prompt.methods.base import Method
+from dho_prompt.runs.saved_classes import refuse_other_classes
+from dho_prompt.schedules import warmup_cosine
+from dho_prompt.students.base import Student
+from dho_prompt.training.build import build_student
+from dho_prompt.training.loaders import SharedViews, shared_crop
+from dho_prompt.training.run import Run
+
+
+class MethodTrainer(Run, TrainerX):
+    """Train one adaptation method. A subclass sets :attr:`node` and implements :meth:`method`.
+
+    Example: a method with and without DHO, which ``TRAINER.COOP`` and ``TRAINER.DHO`` configure::
+
+        class CoOp(MethodTrainer):
+            node = "COOP"
+
+            def method(self, student, classnames):
+                return CoOpMethod(student, classnames, self.cfg.TRAINER.COOP.N_CTX)
+
+        @register_trainer
+        class CoOpDHO(CoOp):
+            distils = True
+    """
+
+    node = ""  # name of the method's node below cfg.TRAINER
+    model: Method
+
+    def method(self, student: Student, classnames: Sequence[str]) -> Method:
+        """The method on a student that is on the right device and of the right precision."""
+        raise NotImplementedError
+
+    # Configuration and data
+
+    def check_cfg(self, cfg: Any) -> None:
+        super().check_cfg(cfg)
+        check_choices(cfg, f"TRAINER.{self.node}", "OPTIM")
+        if cfg.OPTIM.SCHEDULE_BY == "iteration":
+            check_choice("OPTIM.LR_SCHEDULER (with OPTIM.SCHEDULE_BY iteration)", cfg.OPTIM.LR_SCHEDULER, ("cosine",))
+
+    def precision(self, cfg: Any) -> str:
+        return cfg.TRAINER[self.node].PREC
+
+    def read_data(self) -> SharedCrop:
+        cfg, crop = self.cfg, shared_crop(self.cfg)
+        self.dm = DataManager(cfg, custom_tfm_train=crop, dataset_wrapper=SharedViews)
+        self.train_loader_x, self.train_loader_u = self.dm.train_loader_x, None
+        self.val_loader, self.test_loader = self.dm.val_loader, self.dm.test_loader
+        self.num_classes, self.num_source_domains = self.dm.num_classes, self.dm.num_source_domains
+        self.lab2cname = self.dm.lab2cname
+        self._check_batch_size(cfg.DATALOADER.TRAIN_X.BATCH_SIZE, len(self.dm.dataset.train_x))
+        return crop
+
+    def _check_batch_size(self, batch_size: int, images: int) -> None:
+        if batch_size <= images:
+            return
+        if not self.cfg.DATALOADER.FIT_BATCH:
+            raise ValueError(
+                f"DATALOADER.TRAIN_X.BATCH_SIZE is {batch_size}, but there are {images} labelled images; it may be "
+                f"at most {images}. Leave the key out to let every step take all of them"
+            )
+        print(f"The batch of {batch_size} is larger than the labelled set: every step takes all {images} images")
+
+    # Parts
+
+    def build_method(self) -> Student:
+        cfg, precision = self.cfg, self.precision(self.cfg)
+        student = build_student(cfg, precision, self.device)
+        self.model = self.method(student, self.classnames).to(self.device).eval()
+        for name, module in self.model.trainable().items():
+            self.add_model(name, module)
+        if cfg.MODEL.INIT_WEIGHTS:
+            self._start_from(cfg.MODEL.INIT_WEIGHTS)
+        self.scaler = _grad_scaler(precision == "amp" and self.device.type == "cuda")
+        return student
+
+    @property
+    def class_bound(self) -> bool:
+        return self.model.class_bound
+
+    def build_schedule(self, optimizer: Any, settings: Any) -> Any:
+        if settings.SCHEDULE_BY == "epoch":
+            return super().build_schedule(optimizer, settings)
+        return warmup_cosine(optimizer, settings.WARMUP_STEPS, settings.MAX_EPOCH * len(self.train_loader_x))
+
+    def _start_from(self, path: str) -> None:
+        """A checkpoint starts the method's prompts, or its head if it has no prompts."""
+        trained = self.model.trainable()
+        if not trained:
+            raise ValueError(
+                f"MODEL.INIT_WEIGHTS is {path}, but {self.cfg.TRAINER.NAME} trains nothing; leave it empty"
+            )
+        name, module = next(iter(trained.items()))
+        checkpoint = load_checkpoint(path, weights=True)
+        if self.class_bound:
+            refuse_other_classes(checkpoint, path, self.evaluation.classes)
+        load_strictly(module, checkpoint, path)
+        print(f"Started {name} from {path}")
+
+    def autocast(self) -> AbstractContextManager:
+        """Mixed precision for PREC amp (float16 on CUDA, bfloat16 elsewhere), else nothing."""
+        if self.precision(self.cfg) != "amp":
+            return contextlib.nullcontext()
+        dtype = torch.float16 if self.device.type == "cuda" else torch.bfloat16
+        return torch.autocast(self.device.type, dtype)
+
+    # Training
+
+    def forward_backward(self, batch: dict[str, Any]) -> dict[str, float]:
+        """One step of Alg. 1."""
+        images = Batch(batch, self.crop, self.device)
+        with self.autocast():
+            output = self.model(images.images(), images.labelled)
+            teacher_logits = None if self.teacher is None else self.teacher(images)
+            terms = self.objective(output, images.labels, teacher_logits)
+        self._update(terms.total)
+        if self.cfg.OPTIM.SCHEDULE_BY == "iteration" or self.batch_idx + 1 == self.num_batches:
+            self.update_lr()
+        accuracy = compute_accuracy(output.logits, images.labels)[0]
+        return {name: value.item() for name, value in {"loss": terms.total, **terms.parts, "acc": accuracy}.items()}
+
+    def _update(self, loss: Tensor) -> None:
+        if self.scaler is None:
+            self.model_backward_and_update(loss)
+            return
+        self.detect_anomaly(loss)
+        self.model_zero_grad()
+        self.scaler.scale(loss).backward()
+        for name in self.get_model_names():
+            self.scaler.step(self._optims[name])
+        self.scaler.update()
+
+    def before_train(self) -> None:
+        super().before_train()
+        self.model.before_training(self.start_epoch, self.max_epoch)
+
+    def after_epoch(self) -> None:
+        self.model.after_epoch(self.epoch + 1, self.max_epoch)
+        super().after_epoch()
+
+    def extra_state(self) -> dict[str, Any]:
+        return {**super().extra_state(), **self.model.extra_state()}
+
+    def load_extra_state(self, state: dict[str, Any]) -> None:
+        super().load_extra_state(state)
+        self.model.load_extra_state(state)
+
+    # Inference
+
+    def predict(self, images: Tensor) -> dict[str, Tensor]:
+        output = self.model(images)
+        return self.objective.logits(output.features, output.logits)
+
+
+def _grad_scaler(enabled: bool) -> Any:
+    if not enabled:
+        return None
+    if hasattr(torch.amp, "GradScaler"):
+        return torch.amp.GradScaler("cuda")
+    return torch.cuda.amp.GradScaler()  # torch < 2.3

@@ -1,0 +1,299 @@
+"""A run in Dassl's order, whoever's trainer takes the steps: data, parts, training, the mix, tests, the record."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from dho_prompt.config import check_choices, plain
+from dho_prompt.data.batches.pair import PairLoader
+from dho_prompt.data.batches.views import SharedCrop
+from dho_prompt.data.choose.labelled import refuse_ignored_choice
+from dho_prompt.data.choose.splits import keep_split, share_images, split_record
+from dho_prompt.data.classes import UnknownClasses
+from dho_prompt.distill.base import Objective
+from dho_prompt.distill.ce import CE
+from dho_prompt.engine import Resumable, build_lr_scheduler, build_optimizer
+from dho_prompt.engine.rng import untouched_rng
+from dho_prompt.files import read_json, write_json
+from dho_prompt.runs.evaluation import Evaluation, known_classes, logits_of, shifted_sets
+from dho_prompt.runs.folder import EVALUATION, MIX, RESULTS, SPLIT, begin_run, trained_run
+from dho_prompt.runs.record import result_record
+from dho_prompt.runs.saved_classes import refuse_other_classes, rows_of
+from dho_prompt.students.base import Student
+from dho_prompt.teachers.base import Teacher
+from dho_prompt.training.build import build_loss, build_objective, build_teacher, describe_teacher
+from dho_prompt.training.loaders import labelled_batches, pair_batches, test_loader, unlabelled_images
+
+
+class Run(Resumable):
+    """A trainer that has a student, a method, a teacher and an objective; put it before the engine's class.
+
+    What is the trainer's own: :meth:`read_data` makes the loaders and the crop, :meth:`build_method` the method on its
+    student, ``forward_backward`` takes a step (Alg. 1) and :meth:`predict` gives the logits of test images by head
+    (Alg. 2).
+
+    Attributes:
+        distils: whether there are a teacher and the objective of TRAINER.DHO, or labels alone.
+        objective: the loss and the prediction, with the heads that it trains beside the method.
+        teacher: loaded when training begins; evaluation does without it.
+        crop: the training transform that student and teacher share.
+        pool: the unlabelled images.
+        evaluation: the classes, the shifted test sets, and what was measured on them.
+    """
+
+    distils = False
+    evaluation_file = EVALUATION  # in the output folder; what an evaluation of a trained run writes
+
+    crop: SharedCrop
+    objective: Objective
+    teacher: Teacher | None = None
+    pool: Sequence[Any] = ()
+    evaluation: Evaluation
+
+    # What a trainer brings
+
+    def read_data(self) -> SharedCrop:
+        """Set Dassl's ``dm``, loaders, ``num_classes`` and ``lab2cname``; return the training transform."""
+        raise NotImplementedError
+
+    def build_method(self) -> Student:
+        """Build the method and register what it trains; return the student that its features come from."""
+        raise NotImplementedError
+
+    def predict(self, images: Tensor) -> dict[str, Tensor]:
+        """Logits (batch, the model's classes) by head."""
+        raise NotImplementedError
+
+    def precision(self, cfg: Any) -> str:
+        """fp32, fp16, bf16 or amp."""
+        raise NotImplementedError
+
+    @property
+    def class_bound(self) -> bool:
+        """Whether what the method trains has a part for each class, which means nothing for other classes."""
+        return False
+
+    def autocast(self) -> AbstractContextManager:
+        """The precision that predictions are computed in; by default whatever the model itself does."""
+        return contextlib.nullcontext()
+
+    def build_schedule(self, optimizer: Any, settings: Any) -> Any:
+        """The learning rates of an optimiser under an OPTIM node."""
+        return build_lr_scheduler(optimizer, settings)
+
+    # Configuration and data
+
+    def check_cfg(self, cfg: Any) -> None:
+        super().check_cfg(cfg)
+        if cfg.DATALOADER.K_TRANSFORMS != 1:
+            raise ValueError(f"DATALOADER.K_TRANSFORMS is {cfg.DATALOADER.K_TRANSFORMS}; these trainers take 1")
+        if self.distils:
+            check_choices(cfg, "TRAINER.DHO")
+            build_loss(cfg)
+
+    def build_data_loader(self) -> None:
+        cfg = self.cfg
+        self.crop = self.read_data()
+        refuse_ignored_choice(cfg, self.dm.dataset)
+        classes = known_classes(self.dm)
+        self.classnames = list(classes.names)
+        # so a set that is missing on the disk, or has other classes, stops the run before a model is loaded
+        names = () if cfg.TEST.NO_TEST else cfg.TEST.SHIFTED_SETS
+        self.evaluation = Evaluation(classes, shifted_sets(cfg, classes, names), cfg.TEST.ALL_CLASSES)
+        self.val_is_test = share_images(self.dm.dataset.val, self.dm.dataset.test)
+        self._check_protocol()
+        self._training = False  # outside of training a loaded model is an evaluation of a trained run
+        self._mix_is_due = False  # to be chosen on the model that is deployed, before its test
+        self.evaluated: dict[str, Any] | None = None  # that trained run
+        self.pool = unlabelled_images(cfg, self.dm.dataset) if self.distils else ()
+        if self.pool:
+            self.train_loader_x = pair_batches(cfg, self.train_loader_x, self.pool, self.crop, self.device)
+        else:
+            self.train_loader_x = self.batches_without_pool()
+
+    def batches_without_pool(self) -> PairLoader:
+        """Labelled batches alone, as many as with a pool."""
+        return labelled_batches(self.cfg, self.train_loader_x, self.dm.dataset)
+
+    def _check_protocol(self) -> None:
+        """Refuse to choose a model on the test set, or a mix without validation images."""
+        cfg = self.cfg
+        if cfg.TEST.FINAL_MODEL == "best_val" and (self.val_loader is None or self.val_is_test):
+            reason = "offers its test images as validation set" if self.val_is_test else "has no validation set"
+            raise ValueError(
+                f"TEST.FINAL_MODEL is best_val, but {cfg.DATASET.NAME} {reason}, so the checkpoint would be "
+                "chosen on the test set; use last_step"
+            )
+        if self.distils and cfg.TRAINER.DHO.SEARCH and self.val_loader is None:
+            dho = cfg.TRAINER.DHO
+            raise ValueError(
+                f"TRAINER.DHO.SEARCH needs a validation set, and {cfg.DATASET.NAME} has none; set it to False "
+                f"to use TRAINER.DHO.ALPHA {dho.ALPHA} and TRAINER.DHO.BETA {dho.BETA}"
+            )
+
+    # Parts
+
+    def build_model(self) -> None:
+        student = self.build_method()
+        with untouched_rng():  # the method draws the same with and without an objective of ours
+            objective = build_objective(self.cfg, student, self.classnames) if self.distils else CE()
+        self.objective = objective.to(self.device)
+        for name, head in self.objective.trainable().items():
+            self.add_model(name, head, self.cfg.TRAINER.DHO.HEAD_LR)
+
+    def add_model(self, name: str, module: nn.Module, learning_rate: float = 0.0) -> None:
+        """Register a module with an optimiser and a schedule of its own; 0 takes OPTIM.LR."""
+        settings = self.cfg.OPTIM.clone()
+        if learning_rate:
+            settings.defrost()
+            settings.LR = learning_rate
+        optimizer = build_optimizer(module, settings)
+        self.register_model(name, module, optimizer, self.build_schedule(optimizer, settings))
+
+    # Training
+
+    def before_train(self) -> None:
+        cfg, self._training = self.cfg, True
+        if self.distils:
+            self._take_teacher()
+        begin_run(cfg.OUTPUT_DIR, plain(cfg))
+        root = getattr(self.dm.dataset, "root", Path(cfg.DATASET.ROOT))
+        self.split = split_record(self.dm.dataset.train_x, self.pool, root)
+        keep_split(Path(cfg.OUTPUT_DIR) / SPLIT, self.split)
+        super().before_train()
+
+    def _take_teacher(self) -> None:
+        with untouched_rng():
+            self.teacher = build_teacher(self.cfg, self.classnames, self.precision(self.cfg), self.device)
+        self.objective.align(self.teacher.zeta)
+        for view in self.teacher.views:
+            self.crop.show(view)
+
+    def after_train(self) -> None:
+        self._mix_is_due = True
+        super().after_train()
+        if not self.cfg.TEST.NO_TEST:
+            self.test_shifted()
+        seconds = round(time.time() - self.time_start, 1)
+        path = write_json(Path(self.cfg.OUTPUT_DIR) / RESULTS, {**self.results(), "seconds": seconds})
+        print(f"Results saved to {path}")
+        self._training = False
+
+    # Inference
+
+    def choose_mix(self) -> None:
+        """What the heads are mixed with, chosen before the test set is seen."""
+        objective = self.objective
+        if objective.mix is None:
+            return
+        if objective.searches and self.val_is_test:
+            objective.mix["chosen"] = "fixed: the validation set is the test set, so nothing is searched on it"
+        elif objective.searches:
+            self.set_model_mode("eval")
+            objective.search(*logits_of(tqdm(self.val_loader, desc="validation"), self.parse_batch_test, self._logits))
+        write_json(Path(self.cfg.OUTPUT_DIR) / MIX, objective.mix)
+        print(f"alpha {objective.mix['alpha']}, beta {objective.mix['beta']} ({objective.mix['chosen']})")
+
+    def _logits(self, images: Tensor) -> dict[str, Tensor]:
+        with self.autocast():
+            return self.predict(images)
+
+    def parse_batch_test(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
+        images, self._labels = super().parse_batch_test(batch)
+        return images, self._labels
+
+    def model_inference(self, input: Tensor) -> Tensor:
+        return self.evaluation.add(self._logits(input), self._labels, self.objective.predict)
+
+    @torch.no_grad()
+    def test(self, split: str | None = None) -> float:
+        if split is None and self._mix_is_due:
+            self._mix_is_due = False
+            self.choose_mix()
+        self.evaluation.begin()
+        accuracy = super().test(split)
+        if split is None:
+            self.evaluation.end(self.cfg.TEST.SPLIT)
+        if split is None and self.evaluated is not None:
+            self.test_shifted()
+            path = write_json(Path(self.cfg.OUTPUT_DIR) / self.evaluation_file, self.results())
+            print(f"Evaluation saved to {path}")
+        return accuracy
+
+    @torch.no_grad()
+    def test_shifted(self) -> None:
+        """Evaluate the sets of TEST.SHIFTED_SETS; they print no Dassl result lines, which name the test set alone."""
+        self.set_model_mode("eval")
+        for name, shifted in self.evaluation.shifted.items():
+            self.evaluation.begin(name)
+            for batch in tqdm(test_loader(self.cfg, shifted.items), desc=name):
+                self.model_inference(self.parse_batch_test(batch)[0])
+            self.evaluation.end(name)
+
+    # Checkpoints
+
+    def class_bound_models(self) -> list[str]:
+        """Names of the registered models that have a part for each class."""
+        heads = list(self.objective.trainable())
+        return self.get_model_names() if self.class_bound else heads
+
+    def fit_checkpoint(self, name: str, checkpoint: dict[str, Any], path: str) -> dict[str, Any] | None:
+        if name not in self.class_bound_models():
+            return checkpoint
+        try:
+            return rows_of(checkpoint, path, self.evaluation.classes, self._models[name].state_dict(), self.cfg)
+        except UnknownClasses as error:
+            if self.class_bound or name not in self.objective.trainable():
+                raise
+            self.objective.leave_out(name, error)
+            return None
+
+    def _restore_all(self, directory: str, file_name: str, checkpoints: dict[str, dict[str, Any]]) -> None:
+        for name in self.class_bound_models():  # before anything is loaded
+            path = str(Path(directory) / name / file_name)
+            refuse_other_classes(checkpoints[name], path, self.evaluation.classes)
+        super()._restore_all(directory, file_name, checkpoints)
+
+    def extra_state(self) -> dict[str, Any]:
+        classes = self.evaluation.classes
+        state: dict[str, Any] = {"classnames": list(classes.names), "class_ids": classes.ids}
+        if getattr(self, "scaler", None) is not None:
+            state["scaler"] = self.scaler.state_dict()
+        return state
+
+    def load_extra_state(self, state: dict[str, Any]) -> None:
+        if getattr(self, "scaler", None) is not None and state.get("scaler"):
+            self.scaler.load_state_dict(state["scaler"])
+
+    def load_model(self, directory: str, epoch: int | None = None) -> None:
+        """Load a run; its mix is the configuration's or, with TRAINER.DHO.SEARCH, what the run searched."""
+        stored = Path(directory or ".") / MIX
+        if directory and self.objective.searches and stored.exists():
+            mix = self.objective.mix = read_json(stored)
+            print(f"alpha {mix['alpha']} and beta {mix['beta']} of {stored} ({mix['chosen']})")
+        self.objective.use_all_heads()
+        self.load_weights(directory, epoch)
+        if directory and not self._training:  # the next test is an evaluation, which writes a file of its own
+            self.evaluated, self.split = trained_run(directory, epoch)
+
+    def load_weights(self, directory: str, epoch: int | None) -> None:
+        """The weights alone of every registered model."""
+        super().load_model(directory, epoch)
+
+    # Results
+
+    def results(self) -> dict[str, Any]:
+        """The content of ``results.json`` or, for a trained run that was loaded, ``evaluation.json``."""
+        record = result_record(self.cfg, self.evaluation.measured, self.split, str(self.device), self.evaluated)
+        if self.distils:
+            record.update(mix=self.objective.mix, teacher=describe_teacher(self.cfg, self.teacher))
+        return record
