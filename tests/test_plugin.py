@@ -87,7 +87,7 @@ def test_with_lambda_one_no_unlabelled_image_is_read_and_the_teacher_sees_none(b
     trainer = build(PLUGGED[LossStep], *OFF, "TRAIN.COUNT_ITER", "train_u")
     trainer.before_train()
     batches = list(trainer.train_loader_x)
-    assert trainer.pool == [] and set(batches[0]) == {"img", "label", "domain", "impath", "index"}
+    assert trainer.pool == () and set(batches[0]) == {"img", "label", "domain", "impath", "index"}
     assert len(batches) == len(build(alone(LossStep), output="alone").train_loader_x)
     on = build(PLUGGED[LossStep], output="on")
     on.before_train()
