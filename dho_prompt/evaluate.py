@@ -9,10 +9,12 @@ from typing import Any, List, Optional
 from yacs.config import CfgNode
 
 from dho_prompt.config import extend_cfg, merge_file, merge_opts, merge_plain, plain
+from dho_prompt.console import one_message
 from dho_prompt.engine import get_cfg_default, setup_logger
 from dho_prompt.files import read_json
 from dho_prompt.runs.folder import CONFIG, EVALUATION, RESULTS, binding
-from dho_prompt.train import find_config, one_message, start
+from dho_prompt.runs.lock import one_process
+from dho_prompt.train import find_config, start
 
 
 def parser() -> argparse.ArgumentParser:
@@ -28,6 +30,11 @@ def parser() -> argparse.ArgumentParser:
     )
     parse.add_argument(
         "--file", default=EVALUATION, metavar="NAME.json", help=f"file to write into RUN (default {EVALUATION})"
+    )
+    parse.add_argument(
+        "--import-classes",
+        action="store_true",
+        help=f"import data set classes that the run's {CONFIG} names; only for runs of your own",
     )
     parse.add_argument("opts", nargs="*", metavar="KEY VALUE", help="overrides, e.g. of TEST.*")
     return parse
@@ -49,15 +56,34 @@ def evaluation_cfg(args: argparse.Namespace) -> CfgNode:
     cfg = extend_cfg(get_cfg_default())
     merge_plain(cfg, read_json(folder / CONFIG), str(folder / CONFIG))
     cfg.OUTPUT_DIR = str(folder)
+    named = extend_cfg(get_cfg_default())  # what the user names, and not the run folder
     if args.dataset_config_file:
-        named = extend_cfg(get_cfg_default())
         merge_file(named, find_config(args.dataset_config_file))
         cfg.TEST.SHIFTED_SETS = named.TEST.SHIFTED_SETS
     if args.root:
         cfg.DATASET.ROOT = args.root
-    merge_opts(cfg, args.opts)
+    for target in (named, cfg):
+        merge_opts(target, args.opts)
     cfg.freeze()
+    if not args.import_classes:
+        refuse_foreign_classes(folder, cfg, {named.DATASET.NAME, *named.TEST.SHIFTED_SETS})
     return cfg
+
+
+def refuse_foreign_classes(folder: Path, cfg: CfgNode, named: set[str]) -> None:
+    """Import no module because a run folder, perhaps a stranger's, says so.
+
+    Raises:
+        ValueError: the configuration has a data set of the form package.module:Class that the user did not name.
+    """
+    names = [cfg.DATASET.NAME, *cfg.TEST.SHIFTED_SETS]
+    foreign = [name for name in dict.fromkeys(names) if ":" in name and name not in named]
+    if foreign:
+        raise ValueError(
+            f"{folder / CONFIG} names the data set class {foreign[0]}, whose module would be imported, which runs its "
+            f"code. If it is yours, name it: DATASET.NAME {foreign[0]}, or a --dataset-config-file that has it, or "
+            "--import-classes for all of them"
+        )
 
 
 def run(argv: Optional[List[str]] = None) -> None:
@@ -70,11 +96,12 @@ def run(argv: Optional[List[str]] = None) -> None:
     if is_done(file, Path(args.run) / RESULTS, cfg):
         print(f"{args.run} is evaluated ({file.name} is there): nothing to do")
         return
-    setup_logger(str(file.with_suffix(".log")))
-    trainer = start(cfg)
-    trainer.evaluation_file = file.name
-    trainer.load_model(args.run, epoch=None if cfg.TEST.FINAL_MODEL == "best_val" else cfg.OPTIM.MAX_EPOCH)
-    trainer.test()
+    with one_process(args.run):
+        setup_logger(str(file.with_suffix(".log")))
+        trainer = start(cfg)
+        trainer.evaluation_file = file.name
+        trainer.load_model(args.run, epoch=None if cfg.TEST.FINAL_MODEL == "best_val" else cfg.OPTIM.MAX_EPOCH)
+        trainer.test()
 
 
 def is_done(file: Path, results: Path, cfg: Any) -> bool:
@@ -86,7 +113,7 @@ def is_done(file: Path, results: Path, cfg: Any) -> bool:
 
 def main(argv: Optional[List[str]] = None) -> None:
     """:func:`run`, with a wrong input shown as one message."""
-    with one_message():
+    with one_message("the same command starts the evaluation again"):
         run(argv)
 
 

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import os
 import pkgutil
-import sys
-from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Iterator, List, Optional
+from typing import Any, List, Optional
 
 from yacs.config import CfgNode
 
 from dho_prompt.config import extend_cfg, merge_file, merge_opts, plain
+from dho_prompt.console import one_message
 from dho_prompt.engine import (
     TRAINER_REGISTRY,
     build_trainer,
@@ -25,8 +23,7 @@ from dho_prompt.engine import (
     setup_logger,
 )
 from dho_prompt.runs.folder import RESULTS, run_state
-
-ENVIRONMENT = "DHO_PROMPT_DEBUG"
+from dho_prompt.runs.lock import one_process
 
 
 def parser() -> argparse.ArgumentParser:
@@ -119,6 +116,11 @@ def run(argv: Optional[List[str]] = None) -> None:
     """Train, or evaluate with ``--eval-only``, what the arguments say; see :func:`main` for errors."""
     args = parser().parse_args(argv)
     cfg = setup_cfg(args)
+    with one_process(cfg.OUTPUT_DIR):
+        _run(args, cfg)
+
+
+def _run(args: argparse.Namespace, cfg: CfgNode) -> None:
     if not (args.eval_only or args.no_train) and run_state(cfg.OUTPUT_DIR, plain(cfg)) == "finished":
         print(f"{cfg.OUTPUT_DIR} is finished ({RESULTS} is there): nothing to do")
         return
@@ -155,20 +157,9 @@ def start(cfg: CfgNode) -> Any:
     return build_trainer(cfg)
 
 
-@contextmanager
-def one_message() -> Iterator[None]:
-    """Show a wrong input as one message, with exit status 1; DHO_PROMPT_DEBUG=1 shows the traceback instead."""
-    try:
-        yield
-    except (ValueError, OSError, FloatingPointError) as error:
-        if os.environ.get(ENVIRONMENT):
-            raise
-        sys.exit(f"dho_prompt: error: {error}\n({ENVIRONMENT}=1 shows where)")
-
-
 def main(argv: Optional[List[str]] = None) -> None:
-    """:func:`run`, with a wrong input shown as one message."""
-    with one_message():
+    """:func:`run`, with what stops it shown as one message."""
+    with one_message("the same command resumes after the last complete epoch"):
         run(argv)
 
 

@@ -26,6 +26,7 @@ from dho_prompt.engine.rng import untouched_rng
 from dho_prompt.files import read_json, write_json
 from dho_prompt.runs.evaluation import Evaluation, known_classes, logits_of, shifted_sets
 from dho_prompt.runs.folder import EVALUATION, MIX, RESULTS, SPLIT, begin_run, trained_run
+from dho_prompt.runs.lock import one_process
 from dho_prompt.runs.record import result_record
 from dho_prompt.runs.saved_classes import refuse_other_classes, rows_of
 from dho_prompt.students.base import Student
@@ -160,6 +161,10 @@ class Run(Resumable):
         self.register_model(name, module, optimizer, self.build_schedule(optimizer, settings))
 
     # Training
+
+    def train(self, *args: Any) -> None:
+        with one_process(self.cfg.OUTPUT_DIR):
+            super().train(*args)
 
     def before_train(self) -> None:
         cfg, self._training = self.cfg, True

@@ -114,3 +114,18 @@ def test_a_class_of_another_package_is_imported(tmp_path, monkeypatch, folder):
     for name in ("my_birds:Cats", "absent_package:Birds", ":Birds"):
         with pytest.raises(ValueError, match=f"{name} cannot be imported.*package.module:ClassName"):
             import_datasets(name)
+
+
+def test_what_is_no_data_set_class_is_refused_and_not_called(tmp_path, monkeypatch):
+    (tmp_path / "no_sets.py").write_text(
+        "called = []\n\n\ndef function(*args):\n    called.append(args)\n\n\n"
+        "class Other:\n    def __init__(self, *args):\n        called.append(args)\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for name in ("no_sets:function", "no_sets:Other", "os:system", "subprocess:Popen", "no_sets:called"):
+        with pytest.raises(ValueError, match=f"{name} is .* and no data set: a class of your own extends DatasetBase"):
+            import_datasets(name)
+        assert name not in DATASET_REGISTRY.registered_names()
+    import no_sets
+
+    assert no_sets.called == []

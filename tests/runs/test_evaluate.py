@@ -102,3 +102,35 @@ def test_script_evaluates_what_is_there_and_says_how_the_rest_is_made(tmp_path):
 
     wrong = script("ood_eval.sh", tmp_path, "coop", "digits", "1")
     assert wrong.returncode == 2 and "METHOD is one of: coop_dho" in wrong.stderr
+
+
+def test_a_run_folder_does_not_choose_what_is_imported(train_args, tmp_path, monkeypatch):
+    marker = tmp_path / "marker"
+    (tmp_path / "strange_sets.py").write_text(
+        f"open({str(marker)!r}, 'a').close()\n"
+        "from dho_prompt.data.datasets import ImageNet\n\n\nclass Set(ImageNet):\n    pass\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    run = tmp_path / "run"
+    train(train_args("CoOp", "OPTIM.MAX_EPOCH", "1"))
+    config = read(run / "config.json")
+    for key, value in (("NAME", "strange_sets:Set"), ("SHIFTED", ["strange_sets:Set"])):
+        changed = json.loads(json.dumps(config))
+        changed.pop("sha256", None)
+        if key == "NAME":
+            changed["DATASET"]["NAME"] = value
+        else:
+            changed["TEST"]["SHIFTED_SETS"] = value
+        (run / "config.json").write_text(json.dumps(changed))
+        message = fails([run])
+        assert "strange_sets:Set" in message and "--import-classes" in message and not marker.exists()
+    main([str(run), "TEST.SHIFTED_SETS", "('strange_sets:Set',)"])
+    assert marker.exists() and set(read(run / "evaluation.json")["accuracy"]) == {"test", "strange_sets:Set"}
+    marker.unlink()
+    sys.modules.pop("strange_sets")
+    from dho_prompt.engine import DATASET_REGISTRY
+
+    entries = getattr(DATASET_REGISTRY, "_entries", None) or DATASET_REGISTRY._obj_map
+    entries.pop("strange_sets:Set")
+    main([str(run), "--import-classes", "--file", "other.json"])
+    assert marker.exists() and set(read(run / "other.json")["accuracy"]) == {"test", "strange_sets:Set"}
