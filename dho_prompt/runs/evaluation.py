@@ -69,7 +69,17 @@ class Evaluation:
 
         Returns:
             (batch, scored classes) scores of the first head, the method's prediction.
+
+        Raises:
+            FloatingPointError: a logit is infinite or not a number.
         """
+        for head, values in logits.items():
+            if not torch.isfinite(values).all():
+                raise FloatingPointError(
+                    f"the {head} head's logits are infinite or not numbers on test images, so nothing can be counted: "
+                    "the weights have diverged, or overflow in this precision. Train again in another output folder "
+                    "with a lower OPTIM.LR, or with PREC fp32"
+                )
         if self._rows is not None:
             rows = torch.tensor(self._rows, device=labels.device)
             if self.all_classes:

@@ -34,7 +34,11 @@ def one_process(folder: PathLike) -> Iterator[None]:
         ValueError: another process has the folder; the message names it.
         OSError: the folder cannot be written.
     """
-    key = os.path.realpath(folder)
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        key = os.path.realpath(folder)
+    except (OSError, UnicodeEncodeError) as error:  # the latter where the locale has no such letters
+        raise _unusable(folder, error) from error
     if key in _held:
         yield
         return
@@ -53,12 +57,15 @@ def one_process(folder: PathLike) -> Iterator[None]:
 
 def _lock(folder: Path) -> IO[str] | None:
     """The open lock file; None where files cannot be locked."""
-    folder.mkdir(parents=True, exist_ok=True)
-    if fcntl is None:
-        return None
     path = folder / LOCK
     while True:
-        file = open(path, "a+", encoding="utf-8")  # noqa: SIM115 (open means locked)
+        try:
+            file = open(path, "a+", encoding="utf-8")  # noqa: SIM115 (open means locked)
+        except OSError as error:
+            raise _unusable(folder, error) from error
+        if fcntl is None:
+            file.close()
+            return None
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError):  # POSIX allows either
@@ -81,6 +88,14 @@ def _lock(folder: Path) -> IO[str] | None:
     file.write(f"process {os.getpid()} on {platform.node()}, since {time.strftime('%Y-%m-%d %H:%M:%S')}\n")
     file.flush()
     return file
+
+
+def _unusable(folder: PathLike, error: Exception) -> OSError:
+    reason = error.strerror if isinstance(error, OSError) else error
+    return OSError(
+        f"the output folder {os.fspath(folder)!r} cannot be written ({reason}); make it writable, or choose another with "
+        "--output-dir (scripts: OUTPUT=folder)"
+    )
 
 
 def remove_temporary(folder: PathLike) -> None:

@@ -135,6 +135,14 @@ def test_a_set_of_which_no_image_was_counted_is_an_error():
         evaluation.end("test")
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_logits_that_are_no_numbers_are_not_counted(value):
+    evaluation = Evaluation(Classes(["a", "b"]), {})
+    logits = {"ce": torch.zeros(2, 2), "kd": torch.tensor([[0.0, 1.0], [value, 0.0]])}
+    with pytest.raises(FloatingPointError, match="the kd head's logits are infinite or not numbers"):
+        evaluation.add(logits, torch.tensor([0, 1]), predict)
+
+
 def test_other_classes_are_refused_unless_only_the_methods_own_head_is_used(train_args, tmp_path, capsys):
     main(train_args("CoOpDHO", "DATASET.SUBSAMPLE_CLASSES", "base"))
     flags = ["--eval-only", "--model-dir", str(tmp_path / "run"), "--load-epoch", "3"]

@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from dho_prompt.runs.lock import LOCK, one_process
+from dho_prompt.train import main
 
 HOLD = """
 import subprocess, sys, time
@@ -97,3 +98,20 @@ def test_many_starts_at_once_and_one_at_a_time_inside(tmp_path):
     assert sorted(lines) == sorted(str(number) for number in range(6) for _ in "ab")
     assert all(first == second for first, second in zip(lines[::2], lines[1::2]))
     assert not (tmp_path / LOCK).exists()
+
+
+@pytest.mark.parametrize("kind", ["file", "below a file", "long", "locale"])
+def test_a_folder_that_cannot_be_is_named_with_what_to_do(kind, tmp_path):
+    (tmp_path / "file").write_text("kept")
+    paths = {"file": "file", "below a file": "file/run", "long": "x" * 300, "locale": "\udcff\ud800"}
+    folder = tmp_path / paths[kind]
+    with pytest.raises(OSError, match="the output folder .* cannot be written .*--output-dir"), one_process(folder):
+        pass
+    assert (tmp_path / "file").read_text() == "kept"
+
+
+def test_a_folder_that_cannot_be_written_is_found_before_anything_is_loaded(train_args, tmp_path, capsys):
+    (tmp_path / "run").write_text("a file")
+    with pytest.raises(SystemExit, match="the output folder .*run.* cannot be written .File exists"):
+        main(train_args("CoOpDHO"))
+    assert "Loading" not in capsys.readouterr().out
