@@ -93,8 +93,8 @@ def _lock(folder: Path) -> IO[str] | None:
 def _unusable(folder: PathLike, error: Exception) -> OSError:
     reason = error.strerror if isinstance(error, OSError) else error
     return OSError(
-        f"the output folder {os.fspath(folder)!r} cannot be written ({reason}); make it writable, or choose another with "
-        "--output-dir (scripts: OUTPUT=folder)"
+        f"the output folder {os.fspath(folder)!r} cannot be written ({reason}); make it writable, or choose another "
+        "with --output-dir (scripts: OUTPUT=folder)"
     )
 
 
