@@ -7,7 +7,6 @@ import os
 import pickle
 import urllib.error
 import urllib.request
-import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,8 @@ from open_clip.pretrained import download_pretrained
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
+
+from dho_prompt.torch_archive import is_script_archive, read_script_weights
 
 from .names import WEIGHTS_FILE, ModelSpec
 
@@ -52,6 +53,8 @@ def find_weights(spec: ModelSpec, weights: str = "") -> Path:
         path = Path(weights).expanduser()
         if not path.is_file():
             raise FileNotFoundError(f"the weights file {path} of {spec.name} does not exist")
+        if path.name == _openai_name(spec) and not _is_openais(spec, path):
+            print(f"Note: {path} has the name of OpenAI's file for {spec.name}, but not its SHA-256: other weights")
         return path
     if spec.folder is not None:
         path = spec.folder / WEIGHTS_FILE
@@ -65,17 +68,28 @@ def find_weights(spec: ModelSpec, weights: str = "") -> Path:
     return _openai_cache(spec) or _hub_cache(spec) or _fetch(spec)
 
 
-def _openai_cache(spec: ModelSpec) -> Path | None:
-    """OpenAI's archive where CoOp and its relatives keep it."""
+def _openai_name(spec: ModelSpec) -> str:
+    """File name of OpenAI's archive of a model, or ""."""
     url = spec.pretrained.get("url") or ""
-    path = Path("~/.cache/clip").expanduser() / url.rsplit("/", 1)[-1]
-    if "openaipublic" not in url or not path.is_file():
-        return None
+    return url.rsplit("/", 1)[-1] if "openaipublic" in url else ""
+
+
+def _is_openais(spec: ModelSpec, path: Path) -> bool:
+    """Whether a file has the SHA-256 that stands in the address of OpenAI's archive."""
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         for chunk in iter(lambda: file.read(1 << 20), b""):
             digest.update(chunk)
-    if digest.hexdigest() != url.split("/")[-2]:
+    return digest.hexdigest() == spec.pretrained["url"].split("/")[-2]
+
+
+def _openai_cache(spec: ModelSpec) -> Path | None:
+    """OpenAI's archive where CoOp and its relatives keep it."""
+    path = Path("~/.cache/clip").expanduser() / _openai_name(spec)
+    if not _openai_name(spec) or not path.is_file():
+        return None
+    if not _is_openais(spec, path):
+        url = spec.pretrained["url"]
         raise ValueError(f"{path} is not OpenAI's file (its checksum differs): delete it, or fetch it again from {url}")
     return path
 
@@ -141,12 +155,8 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
             state: Any = load_file(path)
-        elif _is_torchscript(path):
-            with warnings.catch_warnings():
-                warnings.simplefilter(
-                    "ignore"
-                )  # torch announces the end of TorchScript; OpenAI's files stay as they are
-                state = torch.jit.load(str(path), map_location="cpu").state_dict()
+        elif is_script_archive(path):
+            state = read_script_weights(path)
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except READ_ERRORS as error:
@@ -160,13 +170,6 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):
         raise ValueError(f"{path} holds no state dict (a mapping from names to tensors)")
     return {name.removeprefix("module."): value for name, value in state.items()}
-
-
-def _is_torchscript(path: Path) -> bool:
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return any("/code/" in name for name in archive.namelist())
 
 
 def put_weights(model: nn.Module, state: dict[str, Tensor], source: str) -> None:
