@@ -17,8 +17,11 @@ CLASSES = {
 MEAN, STD = [0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711]
 
 
-def write_clip(folder, width, image_size, seed):
-    """A random CLIP ViT in open_clip's folder format, with a short merges table of its own."""
+def write_clip(folder, width, image_size, seed, zeta=None, mean=MEAN, std=STD):
+    """A random CLIP ViT in open_clip's folder format, with a short merges table of its own.
+
+    ``zeta`` is the temperature of its cosine logits, by default what open_clip starts from (0.07).
+    """
     import open_clip
     from safetensors.torch import save_file
 
@@ -30,10 +33,13 @@ def write_clip(folder, width, image_size, seed):
         "vision_cfg": {"image_size": image_size, "layers": 2, "width": width, "head_width": 16, "patch_size": 8},
         "text_cfg": {"context_length": 77, "vocab_size": 512 + 3 + 2, "width": 32, "heads": 2, "layers": 2},
     }
-    preprocess = {"mean": MEAN, "std": STD}
+    preprocess = {"mean": list(mean), "std": list(std)}
     (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": config, "preprocess_cfg": preprocess}))
     torch.manual_seed(seed)
-    save_file(open_clip.CLIP(**config).state_dict(), folder / "open_clip_model.safetensors")
+    weights = open_clip.CLIP(**config).state_dict()
+    if zeta is not None:
+        weights["logit_scale"] = torch.tensor(1 / zeta).log()
+    save_file(weights, folder / "open_clip_model.safetensors")
     return str(folder)
 
 
