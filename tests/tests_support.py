@@ -43,7 +43,7 @@ def write_clip(folder, width, image_size, seed, zeta=None, mean=MEAN, std=STD):
     return str(folder)
 
 
-def write_imagenet(root, train=8, val=4):
+def write_imagenet(root, train=8, val=4, width=48):
     """Five classes in CoOp's layout; each has a colour of its own, so that they can be learned."""
     draw = np.random.default_rng(0)
     lines = []
@@ -53,7 +53,7 @@ def write_imagenet(root, train=8, val=4):
             folder = root / "imagenet" / "images" / part / wnid
             folder.mkdir(parents=True)
             for number in range(count):
-                pixels = draw.integers(0, 90, (36, 48, 3))
+                pixels = draw.integers(0, 90, (36, width, 3))
                 pixels[..., label % 3] += 40 * (1 + label // 3)
                 Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{number}.JPEG", format="PNG")
     (root / "imagenet" / "classnames.txt").write_text("\n".join(lines) + "\n")

@@ -1,9 +1,4 @@
-"""A step of each trainer of ours against one written by hand, where no setting stands at a value that hides another.
-
-eta 3, lambda .2, the teacher's temperature not the student's, other learning rates for the heads, batches of two sizes.
-"""
-
-import math
+"""A step of each trainer of ours against one written by hand."""
 
 import pytest
 import torch
@@ -11,12 +6,9 @@ import torch
 import by_hand
 import methods_by_hand as hand
 from methods_by_hand import VPT, CoOp, LinearProbe, Objective, PromptSRC
-from tests_support import write_clip
-from trainer_contract import build, first_batches, rates_of, state_of, take_step, weights_of
+from steps import HEAD_LR, ROUNDING, SETTINGS, check_steps
+from trainer_contract import build, first_batches, state_of, weights_of
 
-LR, HEAD_LR, MOMENTUM, DECAY, EPOCHS = 0.01, 0.03, 0.8, 0.004, 3
-BATCH, BATCH_U, STEPS = 4, 6, 2
-ROUNDING = 2e-5  # float32 against float64, relative
 METHODS = {
     "CoOp": CoOp(),
     "CoOp-CSC": CoOp(class_specific=True),
@@ -33,35 +25,14 @@ HEADS = {  # keys of TRAINER.DHO
     "linear-language-unscaled": {"HEAD": "linear", "SCALE_BY_TEMPERATURE": False},
     "linear-kaiming-zeta": {"HEAD": "linear", "HEAD_INIT": "kaiming", "ZETA": 0.04},
 }
-SETTINGS = {
-    "DATALOADER.TRAIN_X.BATCH_SIZE": BATCH, "DATALOADER.TRAIN_U.SAME_AS_X": False,
-    "DATALOADER.TRAIN_U.BATCH_SIZE": BATCH_U, "TRAIN.COUNT_ITER": "train_u", "DATASET.NUM_SHOTS": 1, "OPTIM.LR": LR,
-    "OPTIM.MOMENTUM": MOMENTUM, "OPTIM.WEIGHT_DECAY": DECAY, "OPTIM.WARMUP_EPOCH": -1, "OPTIM.MAX_EPOCH": EPOCHS,
-    "TRAINER.DHO.TEACHER.TEMPLATES": tuple(hand.TEMPLATES), "TRAINER.DHO.LAMBDA": 0.2, "TRAINER.DHO.TEMPERATURE": 3.0,
-    "TRAINER.DHO.ALPHA": 0.3, "TRAINER.DHO.BETA": 0.7, "TRAINER.DHO.HEAD_LR": HEAD_LR,
-}  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory):
-    """Student and teacher with temperatures, sizes and normalisations of their own."""
-    folder = tmp_path_factory.mktemp("clips")
-    student = write_clip(folder / "student", 32, 32, seed=11, zeta=0.03)
-    teacher = write_clip(folder / "teacher", 48, 40, 12, 0.01, mean=[0.3, 0.4, 0.5], std=[0.2, 0.3, 0.25])
-    return student, teacher
-
-
-@pytest.fixture(scope="module")
-def clips(folders):
-    return [by_hand.read_clip(folder) for folder in folders]
 
 
 @pytest.fixture
-def trainer_of(train_args, folders):
+def trainer_of(train_args, clip_folders):
     """``trainer_of(method, dho)``: a trainer; ``dho`` holds keys of TRAINER.DHO, or is None for the method alone."""
 
     def make(method, dho, **more):
-        options = {**SETTINGS, "MODEL.BACKBONE.NAME": folders[0], "TRAINER.DHO.TEACHER.NAME": folders[1]}
+        options = {**SETTINGS, "MODEL.BACKBONE.NAME": clip_folders[0], "TRAINER.DHO.TEACHER.NAME": clip_folders[1]}
         options.update({f"TRAINER.{key}": value for key, value in method.options.items()})
         options.update({f"TRAINER.DHO.{key}": value for key, value in (dho or {}).items()}, **more)
         name = method.name if dho is None else f"{method.name}DHO"
@@ -78,36 +49,6 @@ def objective_of(dho, teacher):
         dho.get("SCALE_BY_TEMPERATURE", True),
         dho.get("HEAD", "cosine"),
     )
-
-
-def check_steps(trainer, terms_of, head_rate=LR):
-    """Two steps, an epoch: what is logged, every gradient, every tensor afterwards, and the rates of the next epoch.
-
-    ``terms_of(weights, batch)``: what the step logs, by hand.
-    """
-    optimiser = by_hand.SGD(MOMENTUM, DECAY)
-    rates = {name: head_rate if name == "kd_head" else LR for name in trainer.get_model_names()}
-    for index, batch in enumerate(first_batches(trainer, STEPS)):
-        assert rates_of(trainer) == pytest.approx(rates)
-        assert len(set(batch["label"].tolist())) == BATCH  # so that a label or a row in another's place shows
-        before = {key: value.requires_grad_() for key, value in weights_of(trainer).items()}
-        wanted = terms_of(before, batch)
-        gradients = torch.autograd.grad(wanted["loss"], list(before.values()), allow_unused=True)
-
-        logged, actual = take_step(trainer, batch, index, STEPS)
-        assert logged == pytest.approx(
-            {name: float(torch.as_tensor(value).detach()) for name, value in wanted.items()}, rel=ROUNDING, abs=1e-6
-        )
-        after = weights_of(trainer)
-        assert actual.keys() == after.keys() == before.keys()
-        for (key, value), gradient in zip(before.items(), gradients):
-            gradient = torch.zeros_like(value) if gradient is None else gradient
-            assert (actual[key] - gradient).norm() <= 1e-4 * gradient.norm() + 1e-9, key
-            moved = optimiser.step(key, value.detach(), gradient, rates[key.partition("/")[0]])
-            change = (moved - value.detach()).norm()
-            assert (after[key] - moved).norm() <= 2e-4 * change + 1e-7, key
-    share = (1 + math.cos(math.pi / EPOCHS)) / 2
-    assert rates_of(trainer) == pytest.approx({name: rate * share for name, rate in rates.items()})
 
 
 @pytest.mark.parametrize("name", METHODS)
