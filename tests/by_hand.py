@@ -115,6 +115,7 @@ def linear(features, weight, bias):
 
 
 def log_softmax(logits):
+    logits = logits - logits.amax(-1, keepdim=True)
     return logits - logits.exp().sum(-1, keepdim=True).log()
 
 

@@ -78,7 +78,7 @@ def clip_folders(tmp_path_factory):
     """Student and teacher that have nothing in common: size, temperature of the cosine logits, normalisation."""
     folder = tmp_path_factory.mktemp("clips")
     student = write_clip(folder / "student", 32, 32, seed=11, zeta=0.03)
-    teacher = write_clip(folder / "teacher", 48, 40, 12, zeta=0.01, mean=[0.3, 0.4, 0.5], std=[0.2, 0.3, 0.25])
+    teacher = write_clip(folder / "teacher", 48, 40, 12, zeta=0.05, mean=[0.3, 0.4, 0.5], std=[0.2, 0.3, 0.25])
     return student, teacher
 
 

@@ -50,11 +50,17 @@ def write_imagenet(root, train=8, val=4, width=48):
     for label, (wnid, name) in enumerate(CLASSES.items()):
         lines.append(f"{wnid} {name}")
         for part, count in (("train", train), ("val", val)):
-            folder = root / "imagenet" / "images" / part / wnid
-            folder.mkdir(parents=True)
-            for number in range(count):
-                pixels = draw.integers(0, 90, (36, width, 3))
-                pixels[..., label % 3] += 40 * (1 + label // 3)
-                Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{number}.JPEG", format="PNG")
+            write_images(root / "imagenet" / "images" / part / wnid, label, count, draw, width)
     (root / "imagenet" / "classnames.txt").write_text("\n".join(lines) + "\n")
     return root
+
+
+def write_images(folder, label, count, draw, width=48, cast=0):
+    """Images in the colour of a class; a ``cast`` of up to so much makes them differ and some hard to tell."""
+    folder.mkdir(parents=True)
+    for number in range(count):
+        pixels = draw.integers(0, 90, (36, width, 3))
+        pixels[..., label % 3] += 40 * (1 + label // 3)
+        if cast:
+            pixels = (pixels + draw.integers(0, cast, 3)).clip(0, 255)
+        Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{number}.JPEG", format="PNG")
