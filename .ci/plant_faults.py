@@ -3,8 +3,12 @@
     python .ci/plant_faults.py [--only TEXT ...] [--survivors-whole] [--list] [--jobs N]
 
 The faults are in ``.ci/faults``, by part of the package. A fault is *caught* when the tests named for it fail or do not
-end in time, and *survives* when they pass. One whose old text is not found exactly once is an error of the list. The
-exit status is 1 unless all are caught. Run it with the Python that runs the tests.
+end in time, and *survives* when they pass. One whose old text is not found exactly once, or that is no longer Python,
+is an error of the list. The exit status is 1 unless all are caught. Run it with the Python that runs the tests.
+
+A file of faults begins with a line of explanation. ``@ FILE`` names the file that the faults after it are in, and
+``tests PATH ...`` the tests that should notice. Each fault is ``# what is wrong``, then the text as it is behind ``- ``
+and as it becomes behind ``+ ``, which may have several lines.
 """
 
 from __future__ import annotations
@@ -19,14 +23,43 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import Queue
-from typing import List, Sequence, Tuple
-
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-from faults import FAULTS, Fault  # noqa: E402
+from typing import Iterator, List, NamedTuple, Sequence, Tuple
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+LISTS = Path(__file__).resolve().parent / "faults"
 LIMIT = 300  # seconds for the tests of one fault
-WHOLE_LIMIT = 1500  # and for the whole suite
+WHOLE_LIMIT = 1500  # and for the whole suite, or all named tests together
+
+
+class Fault(NamedTuple):
+    """What is wrong afterwards, the file, the text that stands in it once, what takes its place, and the tests."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    tests: Tuple[str, ...]
+
+
+def read_faults(path: Path) -> Iterator[Fault]:
+    """The faults of one list."""
+    file, tests, name, texts = "", (), "", {"-": [], "+": []}
+    for line in [*path.read_text(encoding="utf-8").splitlines()[1:], "#"]:
+        kind, _, rest = line.partition(" ")
+        if kind in texts:
+            texts[kind].append(rest)
+            continue
+        if texts["-"]:
+            yield Fault(name, file, "\n".join(texts["-"]), "\n".join(texts["+"]), tests)
+            texts = {"-": [], "+": []}
+        if kind == "@":
+            file = rest
+        elif kind == "tests":
+            tests = tuple(rest.split())
+        elif kind == "#":
+            name = rest
+        elif line:
+            raise ValueError(f"{path}: {line!r} begins with none of @, tests, #, - and +")
 
 
 def copy_tree(folder: Path) -> Path:
@@ -56,44 +89,31 @@ def passes(tree: Path, tests: Sequence[str], limit: float) -> bool:
             return False
 
 
+def applies(tree: Path, fault: Fault) -> bool:
+    """Whether the old text occurs once, and the file with the new one is still Python."""
+    path = tree / fault.file
+    source = path.read_text(encoding="utf-8") if path.is_file() else ""
+    if source.count(fault.old) != 1 or fault.old == fault.new:
+        return False
+    try:
+        compile(source.replace(fault.old, fault.new), fault.file, "exec")
+    except SyntaxError:
+        return False
+    return True
+
+
 def try_fault(tree: Path, fault: Fault, whole: bool) -> str:
     """``caught``, ``survived`` or ``not applicable``; the tree is as before afterwards."""
     path = tree / fault.file
-    before = path.read_text(encoding="utf-8") if path.is_file() else ""
-    if before.count(fault.old) != 1 or fault.old == fault.new:
+    if not applies(tree, fault):
         return "not applicable"
+    before = path.read_text(encoding="utf-8")
     path.write_text(before.replace(fault.old, fault.new), encoding="utf-8")
     try:
         survived = passes(tree, fault.tests, LIMIT) and not (whole and not passes(tree, (), WHOLE_LIMIT))
         return "survived" if survived else "caught"
     finally:
         path.write_text(before, encoding="utf-8")
-
-
-def main() -> int:
-    parse = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parse.add_argument("--only", nargs="+", default=[""], metavar="TEXT", help="faults with such a text in name or file")
-    parse.add_argument("--survivors-whole", action="store_true", help="run the whole suite on what else survives")
-    parse.add_argument("--list", action="store_true", help="check that the faults can be planted, and run nothing")
-    parse.add_argument("--jobs", type=int, default=1, metavar="N", help="faults at a time (default 1)")
-    args = parse.parse_args()
-    chosen = [fault for fault in FAULTS if any(text in f"{fault.file} {fault.name}" for text in args.only)]
-    if args.list:
-        results = [(fault, _applies(fault)) for fault in chosen]
-    else:
-        results = run(chosen, args.jobs, args.survivors_whole)
-    for kind in ("survived", "not applicable"):
-        for fault in (fault for fault, result in results if result == kind):
-            print(f"{kind}: {fault.file}: {fault.name}")
-    counts = {kind: sum(result == kind for _, result in results) for kind in ("caught", "survived", "not applicable")}
-    print(f"{len(results)} faults: " + ", ".join(f"{count} {kind}" for kind, count in counts.items() if count))
-    return 0 if counts["survived"] == counts["not applicable"] == 0 else 1
-
-
-def _applies(fault: Fault) -> str:
-    path = REPOSITORY / fault.file
-    once = path.is_file() and path.read_text(encoding="utf-8").count(fault.old) == 1 and fault.old != fault.new
-    return "to plant" if once else "not applicable"
 
 
 def run(chosen: Sequence[Fault], jobs: int, whole: bool) -> List[Tuple[Fault, str]]:
@@ -117,6 +137,33 @@ def run(chosen: Sequence[Fault], jobs: int, whole: bool) -> List[Tuple[Fault, st
 
         with ThreadPoolExecutor(jobs) as pool:
             return list(pool.map(one, chosen))
+
+
+def main() -> int:
+    parse = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parse.add_argument(
+        "--only", nargs="+", default=[""], metavar="TEXT", help="faults with such a text in list, file or name"
+    )
+    parse.add_argument("--survivors-whole", action="store_true", help="run the whole suite on what else survives")
+    parse.add_argument("--list", action="store_true", help="check that the faults can be planted, and run nothing")
+    parse.add_argument("--jobs", type=int, default=1, metavar="N", help="faults at a time (default 1)")
+    args = parse.parse_args()
+    named = [
+        (fault, f"{path.name} {fault.file} {fault.name}")
+        for path in sorted(LISTS.iterdir())
+        for fault in read_faults(path)
+    ]
+    chosen = [fault for fault, words in named if any(text in words for text in args.only)]
+    if args.list:
+        results = [(fault, "to plant" if applies(REPOSITORY, fault) else "not applicable") for fault in chosen]
+    else:
+        results = run(chosen, args.jobs, args.survivors_whole)
+    for kind in ("survived", "not applicable"):
+        for fault in (fault for fault, result in results if result == kind):
+            print(f"{kind}: {fault.file}: {fault.name}")
+    kinds = [result for _, result in results]
+    print(f"{len(kinds)} faults: " + ", ".join(f"{kinds.count(kind)} {kind}" for kind in sorted(set(kinds))))
+    return 0 if {"survived", "not applicable"}.isdisjoint(kinds) else 1
 
 
 if __name__ == "__main__":

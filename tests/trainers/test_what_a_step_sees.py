@@ -1,14 +1,29 @@
 """Which images a step gets, and that student and teacher see the same ones, each in its own size and normalisation."""
 
+import random
+
+import numpy as np
 import pytest
 import torch
 
 import by_hand
 from dho_prompt import with_dho
+from dho_prompt.data.datasets import ImageNet
+from dho_prompt.engine import DATASET_REGISTRY, register_if_absent
 from stand_in_hosts import EngineStep
 from tests_support import CLASSES, write_imagenet
 from trainer_contract import build, first_batches
 
+
+class Drawing(ImageNet):
+    """As a host's data set that splits itself: it draws random numbers whenever it is built."""
+
+    def __init__(self, cfg):
+        random.random(), np.random.rand(), torch.rand(1)
+        super().__init__(cfg)
+
+
+register_if_absent(DATASET_REGISTRY, Drawing)
 HOST = with_dho(EngineStep, name="EngineStepSees").__name__
 SETTINGS = {
     # the whole of a square image, the only crop of its size: what is random is gone
@@ -30,13 +45,14 @@ def files(root):
 
 
 @pytest.fixture
-def epoch_of(train_args, clip_folders, root):
+def epoch_of(train_args, clip_folders, root, tmp_path):
     """``epoch_of(trainer, keys of TRAINER.DHO, steps)``: the batches of a first epoch, which must have so many."""
 
     def draw(name, dho, steps, **more):
         options = {**SETTINGS, "MODEL.BACKBONE.NAME": clip_folders[0], "TRAINER.DHO.TEACHER.NAME": clip_folders[1]}
         options.update({f"TRAINER.DHO.{key}": value for key, value in dho.items()}, **more)
-        arguments = train_args(name, *(word for pair in options.items() for word in pair))
+        output = tmp_path / f"run{len(list(tmp_path.iterdir()))}"
+        arguments = train_args(name, *(word for pair in options.items() for word in pair), output=output)
         trainer = build(["--root", root, *arguments[2:]])
         assert len(trainer.train_loader_x) == steps
         return first_batches(trainer, steps)
@@ -86,3 +102,18 @@ def test_an_epoch_counts_what_it_is_told(epoch_of, trainer, count, steps):
 def test_unlabelled_batches_may_be_as_large_as_labelled_ones(epoch_of):
     batches = epoch_of("CoOpDHO", {}, steps=10, **{"DATALOADER.TRAIN_U.SAME_AS_X": True})
     assert {len(batch["img_u"]) for batch in batches} == {4}
+
+
+def test_a_pool_smaller_than_its_batch_is_one_step(epoch_of):
+    small = {"DATALOADER.TRAIN_U.BATCH_SIZE": 64}
+    assert len(epoch_of("CoOpDHO", {}, steps=1, **small)[0]["img_u"]) == 40
+    assert "img_u" not in epoch_of("CoOpDHO", {"UNLABELED": "none"}, steps=1, **small)[0]
+
+
+@pytest.mark.parametrize("trainer", ["CoOpDHO", HOST])
+def test_the_pool_changes_nothing_about_the_labelled_batches(epoch_of, trainer):
+    """Though the data set draws random numbers, and the crops are drawn too."""
+    cropped = {"INPUT.RRCROP_SCALE": "(0.3, 1.0)", "DATASET.NAME": "Drawing", "TRAIN.COUNT_ITER": "train_x"}
+    alone, beside = (epoch_of(trainer, {"UNLABELED": which}, 2, **cropped) for which in ("none", "all"))
+    for first, second in zip(alone, beside):
+        assert torch.equal(first["img"], second["img"]) and torch.equal(first["label"], second["label"])
