@@ -14,6 +14,7 @@ and as it becomes behind ``+ ``, which may have several lines.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import shutil
 import subprocess
@@ -21,10 +22,23 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 from pathlib import Path
 from queue import Queue
 from typing import Iterator, List, NamedTuple, Sequence, Tuple
 
+# a file that changes within a second would meet its old bytecode
+os.environ.update(OMP_NUM_THREADS="1", PYTHONDONTWRITEBYTECODE="1")
+sys.dont_write_bytecode = True
+
+import pytest  # noqa: E402
+
+# What the package and its tests import, never the package itself: a fork for each fault has it already
+OTHERS = ("torch", "torch.utils.tensorboard", "torchvision", "open_clip", "sklearn.metrics", "sklearn.datasets", "yacs")
+OTHERS += ("tabulate", "matplotlib.pyplot", "hypothesis")
+for _name in OTHERS:
+    with contextlib.suppress(ImportError):
+        import_module(_name)
 REPOSITORY = Path(__file__).resolve().parents[1]
 LISTS = Path(__file__).resolve().parent / "faults"
 LIMIT = 300  # seconds for the tests of one fault
@@ -77,16 +91,33 @@ def copy_tree(folder: Path) -> Path:
 
 def passes(tree: Path, tests: Sequence[str], limit: float) -> bool:
     """Whether the tests pass in the tree, in time."""
-    environment = {**os.environ, "PYTHONPATH": str(tree), "OMP_NUM_THREADS": "1"}
-    environment["PYTHONDONTWRITEBYTECODE"] = "1"  # a file that changes within a second would meet its old bytecode
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    with subprocess.Popen(command, cwd=tree, env=environment, start_new_session=True, **quiet) as process:
-        try:
-            return process.wait(limit) == 0
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, 9)
-            return False
+    child = os.fork()
+    if child == 0:
+        _run_tests(tree, tests)
+    end = time.time() + limit
+    while time.time() < end:
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            return status == 0
+        time.sleep(0.05)
+    os.killpg(child, 9)
+    os.waitpid(child, 0)
+    return False
+
+
+def _run_tests(tree: Path, tests: Sequence[str]) -> None:
+    """In the child: never returns."""
+    status = 1
+    try:
+        os.setsid()
+        os.chdir(tree)
+        for stream in (1, 2):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
+        os.environ["PYTHONPATH"] = str(tree)
+        sys.path[0] = str(tree)
+        status = int(pytest.main(["-x", "-q", "-p", "no:cacheprovider", *tests]))
+    finally:
+        os._exit(status)
 
 
 def applies(tree: Path, fault: Fault) -> bool:
