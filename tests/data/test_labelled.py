@@ -114,6 +114,14 @@ def test_data_sets_obey_the_keys(data_root, tmp_path):
         ImageNet(cfg)
 
 
+@pytest.mark.parametrize("how", [("DATASET.NUM_SHOTS", 2), ("DATASET.LABELED_PERCENT", 25)])
+def test_data_sets_draw_by_the_seed_of_the_run(data_root, how):
+    def drawn(seed):
+        return {item.impath for item in ImageNet(config(data_root, *how, "SEED", seed)).train_x}
+
+    assert drawn(1) == drawn(1) != drawn(2) and len(drawn(1)) == 10
+
+
 def test_a_host_that_would_ignore_the_keys_is_refused(data_root):
     cfg = config(data_root, "DATASET.LABELED_PERCENT", 25)
     with pytest.raises(ValueError, match="LABELED_PERCENT is set, but the data set ImageNet .* does not read it"):
