@@ -1,4 +1,4 @@
-"""The state of every random generator a run draws from, as plain numbers and tensors."""
+"""Every random generator a run draws from: its seed, and its state as plain numbers and tensors."""
 
 from __future__ import annotations
 
@@ -9,6 +9,19 @@ from typing import Any
 
 import numpy as np
 import torch
+
+
+def set_random_seed(seed: int) -> None:
+    """Seed Python, NumPy and torch on every device. 0 is a seed like any other.
+
+    Raises:
+        ValueError: the seed is negative or does not fit 32 bits.
+    """
+    if not 0 <= seed < 2**32:
+        raise ValueError(f"seed must lie in 0 .. 2**32 - 1, not {seed}; leave SEED negative for an unseeded run")
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)  # all devices
 
 
 def rng_state() -> dict[str, Any]:

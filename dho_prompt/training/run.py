@@ -21,13 +21,15 @@ from dho_prompt.data.choose.splits import keep_split, share_images, split_record
 from dho_prompt.data.classes import UnknownClasses
 from dho_prompt.distill.base import Objective
 from dho_prompt.distill.ce import CE
-from dho_prompt.engine import Resumable, build_lr_scheduler, build_optimizer
+from dho_prompt.engine import build_lr_scheduler, build_optimizer
 from dho_prompt.engine.rng import untouched_rng
-from dho_prompt.files import read_json, write_json
+from dho_prompt.files import write_json
 from dho_prompt.runs.evaluation import Evaluation, known_classes, logits_of, shifted_sets
-from dho_prompt.runs.folder import EVALUATION, MIX, RESULTS, SPLIT, begin_run, trained_run
+from dho_prompt.runs.finite_loss import FiniteLoss
+from dho_prompt.runs.folder import EVALUATION, MIX, RESULTS, SPLIT, begin_run, read_mix, trained_run
 from dho_prompt.runs.lock import one_process
 from dho_prompt.runs.record import result_record
+from dho_prompt.runs.resume import Resumable
 from dho_prompt.runs.saved_classes import refuse_other_classes, rows_of
 from dho_prompt.students.base import Student
 from dho_prompt.teachers.base import Teacher
@@ -35,7 +37,7 @@ from dho_prompt.training.build import build_loss, build_objective, build_teacher
 from dho_prompt.training.loaders import labelled_batches, pair_batches, test_loader, unlabelled_images
 
 
-class Run(Resumable):
+class Run(FiniteLoss, Resumable):
     """A trainer that has a student, a method, a teacher and an objective; put it before the engine's class.
 
     What is the trainer's own: :meth:`read_data` makes the loaders and the crop, :meth:`build_method` the method on its
@@ -283,7 +285,7 @@ class Run(Resumable):
         """Load a run; its mix is the configuration's or, with TRAINER.DHO.SEARCH, what the run searched."""
         stored = Path(directory or ".") / MIX
         if directory and self.objective.searches and stored.exists():
-            mix = self.objective.mix = read_json(stored)
+            mix = self.objective.mix = read_mix(stored)
             print(f"alpha {mix['alpha']} and beta {mix['beta']} of {stored} ({mix['chosen']})")
         self.objective.use_all_heads()
         self.load_weights(directory, epoch)

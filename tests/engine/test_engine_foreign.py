@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from dho_prompt import engine
-from dho_prompt.engine.embedded.foreign import read_weights
+from dho_prompt.engine.foreign import read_weights
 
 
 class Warmup:
