@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from dho_prompt.checksums import records_match
 from dho_prompt.engine.foreign import read_weights
 from dho_prompt.files import atomic_write
 
@@ -74,7 +75,7 @@ def save_checkpoint(
 
 
 def load_checkpoint(fpath: str, weights: bool = False) -> dict[str, Any]:
-    """Read a checkpoint onto the CPU; no code inside the file is run.
+    """Read a checkpoint onto the CPU; no code inside the file is run, and its content must match its checksums.
 
     Args:
         fpath: the file.
@@ -90,8 +91,12 @@ def load_checkpoint(fpath: str, weights: bool = False) -> dict[str, Any]:
     if not os.path.isfile(fpath):
         raise FileNotFoundError(f"there is no checkpoint {fpath}")
     try:
+        checked = records_match(fpath)
         # always the CPU: the device it was saved from may be absent, and loading copies into place anyway
-        return torch.load(fpath, map_location="cpu", weights_only=True)
+        content = torch.load(fpath, map_location="cpu", weights_only=True)
+        if not checked:
+            print(f"Note: {fpath} has no checksums, so damage in it would not be noticed")
+        return content
     except OSError:
         raise
     except pickle.UnpicklingError as error:

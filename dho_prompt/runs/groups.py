@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any, Dict, Iterable, List, Sequence, Tuple
 
 from dho_prompt.config import differences
-from dho_prompt.files import PathLike, read_json
-from dho_prompt.runs.folder import RESULTS, binding
+from dho_prompt.files import PathLike
+from dho_prompt.runs.folder import RESULTS, binding, read_result
 
 Result = Dict[str, Any]  # the content of a result file
 ALONE = ", labeled only"
@@ -22,7 +22,7 @@ def read_results(folders: Iterable[PathLike], file: str = RESULTS) -> List[Resul
 
     Raises:
         FileNotFoundError: there is none.
-        ValueError: one is damaged.
+        ValueError: one is damaged or no result.
     """
     folders = [Path(folder) for folder in folders]
     paths = sorted({path for folder in folders for path in folder.rglob(file)})
@@ -31,7 +31,7 @@ def read_results(folders: Iterable[PathLike], file: str = RESULTS) -> List[Resul
         if file != RESULTS:
             hint = "no run there has that evaluation; scripts/ood_eval.sh makes it"
         raise FileNotFoundError(f"no {file} below {', '.join(map(str, folders))}: {hint}")
-    return [read_json(path) for path in paths]
+    return [read_result(path) for path in paths]
 
 
 def labelled_by(result: Result) -> str:

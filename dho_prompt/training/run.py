@@ -23,7 +23,7 @@ from dho_prompt.distill.base import Objective
 from dho_prompt.distill.ce import CE
 from dho_prompt.engine import build_lr_scheduler, build_optimizer
 from dho_prompt.engine.rng import untouched_rng
-from dho_prompt.files import read_json, write_json
+from dho_prompt.files import write_json
 from dho_prompt.runs import folder
 from dho_prompt.runs.evaluation import Evaluation, known_classes, logits_of, shifted_sets
 from dho_prompt.runs.finite import refuse_loss
@@ -279,7 +279,7 @@ class Run(Resumable):
         """Load a run; its mix is the configuration's or, with TRAINER.DHO.SEARCH, what the run searched."""
         stored = Path(directory or ".") / folder.MIX
         if directory and self.objective.searches and stored.exists():
-            mix = self.objective.mix = read_json(stored)
+            mix = self.objective.mix = folder.read_mix(stored)
             print(f"alpha {mix['alpha']} and beta {mix['beta']} of {stored} ({mix['chosen']})")
         self.objective.use_all_heads()
         self.load_weights(directory, epoch)
