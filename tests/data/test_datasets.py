@@ -1,6 +1,7 @@
 """Every data set of the table: labels, names, identities, halves, and one clear error for each thing that is wrong."""
 
 import json
+import re
 import shutil
 
 import pytest
@@ -52,6 +53,8 @@ def test_the_ten(root, layout):
     for part in ("train_x", "val", "test"):
         for item in getattr(dataset, part):
             assert part[:3] in item.impath and dataset.classnames[item.label] == item.classname
+            digits = re.findall(r"\d+", item.impath.rpartition("/")[2])
+            assert int(digits[0]) == item.label  # the trees write it into the name
     few = DATASETS[layout.name](config(root, layout.name, "DATASET.NUM_SHOTS", 1))
     assert (len(few.train_x), len(few.val), len(few.test)) == (3, 3, 9)
     base, new = (
