@@ -203,6 +203,9 @@ def test_unreadable_samples_are_refused_before_a_model_loads(broken, train_args,
     (images / "c0" / "d" / "train_0_0.jpg").write_bytes(b"")
     assert "1 of 8 train images" in message(OSError, "DATALOADER.MAX_UNREADABLE", 0)
     DATASETS["UCF101"](config(tmp_path, "UCF101"))  # a few are replaced while training
+    for path in images.rglob("train_*.jpg"):
+        path.write_bytes(b"")
+    assert "8 of 8 train images" in message(OSError)  # but not all
     shutil.rmtree(folder)
     arguments = ["--root", str(tmp_path), *train_args("CoOp", "DATASET.NAME", "UCF101")[2:]]
     with pytest.raises(SystemExit, match="UCF-101-midframes"):

@@ -21,7 +21,7 @@ def folder(tmp_path):
             for number in range(count):
                 picture(folder / part / name / f"{number}.png", value + number)
     (folder / "train" / "robin" / "notes.txt").write_text("no image")
-    for path in ("a.png", "deep/er/b.JPG", ".hidden/c.png", "d.txt"):
+    for path in ("a.png", "deep/er/b.JPG", ".hidden/c.png", "deep/.e.png", "d.txt"):
         picture(folder / "unlabelled" / path)
     return folder
 
