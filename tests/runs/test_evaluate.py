@@ -70,6 +70,7 @@ def test_what_is_no_finished_run_is_refused(train_args, tmp_path):
         assert "takes the name of a new .json file" in fails([run, "--file", name])
     assert "unknown configuration key" in fails([run, "TEST.ALL_CLASES", "True"])
     config = read(run / "config.json")
+    del config["sha256"]
     config["TRAINER"]["COCOOP"] = {"N_CTX": 4}
     (run / "config.json").write_text(json.dumps(config))
     assert "TRAINER.COCOOP.N_CTX" in fails([run])
