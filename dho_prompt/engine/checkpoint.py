@@ -113,9 +113,16 @@ def load_checkpoint(fpath: str, weights: bool = False) -> dict[str, Any]:
         ) from error
 
 
-def restore(checkpoint: dict[str, Any], model: nn.Module, optimizer: Optimizer | None, scheduler: Any | None) -> None:
-    """Load a checkpoint's parts into a model (strictly), an optimiser and a schedule, each on its own device."""
-    unwrap(model).load_state_dict(strip_module(checkpoint["state_dict"]))
+def restore(
+    checkpoint: dict[str, Any], path: str, model: nn.Module, optimizer: Optimizer | None, scheduler: Any | None
+) -> None:
+    """Load a checkpoint's parts into a model (strictly), an optimiser and a schedule, each on its own device.
+
+    Raises:
+        ValueError: the weights are of another model or another setting.
+        UnreadableCheckpoint: the state of the optimiser or of the schedule is malformed.
+    """
+    load_strictly(unwrap(model), checkpoint, path)
     print("Loaded model weights")
     for name, part in (("optimizer", optimizer), ("scheduler", scheduler)):
         if part is None:
@@ -123,7 +130,10 @@ def restore(checkpoint: dict[str, Any], model: nn.Module, optimizer: Optimizer |
         if checkpoint.get(name) is None:
             print(f"The checkpoint has no {name} state; the {name} starts anew")
         else:
-            part.load_state_dict(checkpoint[name])
+            try:
+                part.load_state_dict(checkpoint[name])
+            except Exception as error:  # a malformed state can raise nearly anything
+                raise UnreadableCheckpoint(f"{path}: its {name} state cannot be restored ({error})") from error
             print(f"Loaded {name}")
 
 

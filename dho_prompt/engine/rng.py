@@ -41,7 +41,7 @@ def rng_state() -> dict[str, Any]:
     }
 
 
-def set_rng_state(state: dict[str, Any]) -> None:
+def set_rng_state(state: dict[str, Any], say: bool = True) -> None:
     """Restore what :func:`rng_state` returned. With another number of GPUs theirs are left alone, which is said."""
     python, arrays = state["python"], state["numpy"]
     random.setstate((python["version"], tuple(python["words"].tolist()), python["gauss"]))
@@ -51,7 +51,7 @@ def set_rng_state(state: dict[str, Any]) -> None:
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if len(state["cuda"]) == count:
         torch.cuda.set_rng_state_all([gpu.cpu() for gpu in state["cuda"]])
-    else:
+    elif say:
         print(
             f"The checkpoint holds the random state of {len(state['cuda'])} GPUs, this machine has {count}: "
             "draws on a GPU will differ from an uninterrupted run"
@@ -66,3 +66,13 @@ def untouched_rng() -> Iterator[None]:
         yield
     finally:
         set_rng_state(state)
+
+
+def why_no_rng_state(state: Any) -> str:
+    """Why :func:`set_rng_state` cannot restore something that a file holds, in words; "" if it can."""
+    try:
+        with untouched_rng():
+            set_rng_state(state, say=False)
+    except Exception as error:  # whatever a broken state makes of three libraries
+        return f"{type(error).__name__}: {error}"
+    return ""

@@ -8,11 +8,14 @@ import shutil
 from collections.abc import Sequence
 from typing import Any
 
+from torch import Tensor
+
 from dho_prompt.engine.checkpoint import BEST, UnreadableCheckpoint, checkpoint_name, load_checkpoint
+from dho_prompt.engine.rng import why_no_rng_state
 from dho_prompt.files import atomic_write
+from dho_prompt.runs.finite import not_finite
 
 _NUMBERED = re.compile(r"model\.pth\.tar-(\d+)")
-_TORN = re.compile(r"\.(model.*|checkpoint)\..*\.tmp")  # what atomic_write leaves when the process is killed
 
 
 class Checkpoints:
@@ -39,6 +42,23 @@ class Checkpoints:
         newest_first = sorted(numbered, key=_epoch_of, reverse=True)
         return newest_first + ([BEST] if BEST in everywhere else [])
 
+    def refuse_to_go_on(self) -> None:
+        """Say why a run cannot go on from this folder, which has no file that every model has.
+
+        Raises:
+            FileNotFoundError, NotADirectoryError: there is no such folder, or it is a file.
+            ValueError: it is of another trainer, or empty.
+        """
+        if not os.path.exists(self.directory):
+            raise FileNotFoundError(f"there is no folder {self.directory} to go on from (--resume)")
+        if not os.path.isdir(self.directory):
+            raise NotADirectoryError(f"{self.directory} is a file; --resume takes the output folder of a run")
+        wanted = ", ".join(self.folders) or "nothing, for it trains nothing"
+        raise ValueError(
+            f"{self.directory} has no checkpoint to go on from (--resume): this trainer needs those of {wanted}, and "
+            f"the folder holds {', '.join(sorted(os.listdir(self.directory))[:8]) or 'nothing'}"
+        )
+
     def read(self, file_name: str) -> dict[str, dict[str, Any]]:
         """Every model's checkpoint of that name.
 
@@ -48,8 +68,9 @@ class Checkpoints:
         paths = self.paths(file_name)
         checkpoints = {name: load_checkpoint(path) for name, path in paths.items()}
         for name, checkpoint in checkpoints.items():
-            if not isinstance(checkpoint, dict) or not {"state_dict", "epoch"} <= checkpoint.keys():
-                raise UnreadableCheckpoint(f"{paths[name]} has no 'state_dict' and 'epoch'")
+            problem = _malformed(checkpoint)
+            if problem:
+                raise UnreadableCheckpoint(f"{paths[name]} {problem}")
         epochs = {checkpoint["epoch"] for checkpoint in checkpoints.values()}
         if len(epochs) > 1:
             raise UnreadableCheckpoint(f"{file_name} of {', '.join(paths)} are of different epochs {sorted(epochs)}")
@@ -66,7 +87,12 @@ class Checkpoints:
         for path in paths.values():
             if not os.path.isfile(path):
                 raise FileNotFoundError(f"there is no {path}; {_what_there_is(os.path.dirname(path))}")
-        return {name: (path, load_checkpoint(path, weights=True)) for name, path in paths.items()}
+        read = {name: (path, load_checkpoint(path, weights=True)) for name, path in paths.items()}
+        for path, checkpoint in read.values():
+            problem = _malformed({**checkpoint, "trainer": None} if isinstance(checkpoint, dict) else checkpoint)
+            if problem:
+                raise UnreadableCheckpoint(f"{path} {problem}; use another epoch's")
+        return read
 
     def resume_only(self, kept_every: int) -> set[int]:
         """Epochs whose files a killed run left behind for resuming only.
@@ -93,11 +119,6 @@ class Checkpoints:
             if os.path.exists(path):
                 os.remove(path)
 
-    def delete_torn(self) -> None:
-        """Delete half-written temporary files of a run that was killed while it saved."""
-        for path in self._matching(_TORN):
-            os.remove(path)
-
     def copy_best_to(self, directory: str) -> None:
         """Copy the best checkpoints to another run's folder, unless it has one."""
         targets = Checkpoints(directory, list(self.folders)).paths(BEST)
@@ -113,6 +134,27 @@ class Checkpoints:
             for name in _listing(folder)
             if pattern.fullmatch(name)
         ]
+
+
+def _malformed(checkpoint: Any) -> str:
+    """What is wrong with the fields of a checkpoint, in words; "" if nothing is."""
+    if not isinstance(checkpoint, dict) or not {"state_dict", "epoch"} <= checkpoint.keys():
+        return "has no 'state_dict' and 'epoch'"
+    weights, epoch, trainer = checkpoint["state_dict"], checkpoint["epoch"], checkpoint.get("trainer")
+    if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
+        return f"has a 'state_dict' that is no mapping of names to tensors but a {type(weights).__name__}"
+    if type(epoch) is not int or epoch < 0:
+        return f"has {epoch!r} for the number of its epoch"
+    masks = ("attn_mask",)  # infinite on purpose
+    bad = not_finite((name, value) for name, value in weights.items() if not name.endswith(masks))
+    if bad:
+        return f"holds {len(bad)} weights that are infinite or not numbers ({', '.join(bad[:3])}): the run has diverged"
+    if trainer is None:
+        return ""
+    if not isinstance(trainer, dict) or not isinstance(trainer.get("extra"), dict) or "best_result" not in trainer:
+        return "has a malformed 'trainer' entry"
+    broken = why_no_rng_state(trainer.get("rng"))
+    return f"has a random state that cannot be restored ({broken})" if broken else ""
 
 
 def _listing(folder: str) -> list[str]:

@@ -89,14 +89,7 @@ def run_state(folder: PathLike, settings: dict[str, Any]) -> str:
     folder = Path(folder)
     if not (folder / CONFIG).exists():
         return "new"
-    before, after = (binding(config) for config in (read_config(folder), settings))
-    changed = differences(before, after)
-    if changed:
-        shown = "\n  ".join(changed[:12] + ([f"and {len(changed) - 12} more"] if len(changed) > 12 else []))
-        raise ValueError(
-            f"{folder} holds a run of another configuration (its value -> the one given):\n  {shown}\n"
-            "Choose another output folder (scripts: TAG=name or OUTPUT=folder), or remove this one"
-        )
+    refuse_other_run(read_config(folder), settings, folder)
     return "finished" if _has_results(folder) else "interrupted"
 
 
@@ -109,6 +102,29 @@ def _has_results(folder: Path) -> bool:
         print(f"Note: {error}")
         return False
     return True
+
+
+def refuse_other_run(before: dict[str, Any], after: dict[str, Any], folder: PathLike, own: bool = True) -> None:
+    """Compare the configuration of what lies in a folder with that of the run that is about to go on from there.
+
+    Args:
+        before, after: configurations as nested dicts.
+        folder: where the former was found.
+        own: whether the run writes there too; from another run's folder it may go on with other settings, which are
+            printed.
+
+    Raises:
+        ValueError: they differ in the run's own folder; the message lists the differences.
+    """
+    changed = differences(binding(before), binding(after))
+    shown = "\n  ".join(changed[:12] + ([f"and {len(changed) - 12} more"] if len(changed) > 12 else []))
+    if changed and own:
+        raise ValueError(
+            f"{folder} holds a run of another configuration (its value -> the one given):\n  {shown}\n"
+            "Choose another output folder (scripts: TAG=name or OUTPUT=folder), or remove this one"
+        )
+    if changed:
+        print(f"{folder} was trained with other settings (their value -> this run's):\n  {shown}")
 
 
 def begin_run(folder: PathLike, settings: dict[str, Any]) -> str:

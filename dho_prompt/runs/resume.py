@@ -8,6 +8,7 @@ from typing import Any
 from dho_prompt.engine.checkpoint import UnreadableCheckpoint, load_strictly, restore, save_checkpoint, unwrap
 from dho_prompt.engine.rng import rng_state, set_rng_state
 from dho_prompt.runs.checkpoints import Checkpoints
+from dho_prompt.runs.finite import refuse_weights
 
 
 class Resumable:
@@ -78,6 +79,7 @@ class Resumable:
     def _write(
         self, epoch: int, directory: str, is_best=False, val_result=None, model_name="", resume_only=False
     ) -> None:
+        refuse_weights(self._models, f"after epoch {epoch + 1}")
         best = getattr(self, "best_result", None)
         shared = {
             "rng": rng_state(),
@@ -143,24 +145,26 @@ class Resumable:
 
         Raises:
             UnreadableCheckpoint: there are checkpoints but none can be read.
+            ValueError: they are of another method or setting, or RESUME names a folder without any.
         """
         found, problems = self._checkpoints(directory), []
         candidates = found.common()
         if not candidates:
+            if directory == self.cfg.RESUME:
+                found.refuse_to_go_on()
             print("No checkpoint found, train from scratch")
             return 0
         print(f"Found checkpoint at {directory} (will resume training)")
         for file_name in candidates:
             try:
                 checkpoints = found.read(file_name)
+                self._restore_all(directory, file_name, checkpoints)
             except UnreadableCheckpoint as error:
                 problems.append(str(error))
                 print(f"Passing over {file_name}: {error}")
                 continue
-            self._restore_all(directory, file_name, checkpoints)
             epoch = next(iter(checkpoints.values()))["epoch"]
             if self._is_output(directory):
-                found.delete_torn()
                 self._resume_only = found.resume_only(self.cfg.TRAIN.CHECKPOINT_FREQ)
                 self._delete_superseded(epoch)
             else:  # no later epoch may beat the best one so far, and the end deploys it
@@ -173,8 +177,9 @@ class Resumable:
 
     def _restore_all(self, directory: str, file_name: str, checkpoints: dict[str, dict[str, Any]]) -> None:
         for name, checkpoint in checkpoints.items():
-            print(f'Loading checkpoint from "{os.path.join(directory, name, file_name)}"')
-            restore(checkpoint, self._models[name], self._optims[name], self._scheds[name])
+            path = os.path.join(directory, name, file_name)
+            print(f'Loading checkpoint from "{path}"')
+            restore(checkpoint, path, self._models[name], self._optims[name], self._scheds[name])
         checkpoint = next(iter(checkpoints.values()))
         print(f"Previous epoch: {checkpoint['epoch']}")
         shared = checkpoint.get("trainer")

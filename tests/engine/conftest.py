@@ -13,7 +13,7 @@ from PIL import Image
 from torch import nn
 
 from dho_prompt import engine
-from dho_prompt.runs.finite_loss import FiniteLoss
+from dho_prompt.runs.finite import refuse_loss
 from dho_prompt.runs.resume import Resumable
 
 
@@ -140,7 +140,10 @@ class _TinyStep:
         }
 
 
-class TinyX(_TinyStep, FiniteLoss, Resumable, engine.TrainerX):
+class TinyX(_TinyStep, Resumable, engine.TrainerX):
+    def detect_anomaly(self, loss):
+        refuse_loss(loss, self)
+
     def forward_backward(self, batch):
         self.seen.append(batch["index"].tolist())
         return self.step(batch["img"].to(self.device), batch["label"].to(self.device))
