@@ -98,6 +98,16 @@ def test_a_record_that_claims_to_be_a_folder(checkpoint):
         records_match(checkpoint)
 
 
+@pytest.mark.parametrize("position", [0, -48], ids=["beginning", "place of the table"])
+def test_a_damaged_frame_is_named(checkpoint, position):
+    """The system refuses to go to a place before a file's beginning."""
+    Path(checkpoint).write_bytes(damaged(Path(checkpoint).read_bytes(), position, 0))
+    with pytest.raises(ValueError, match="records"):
+        records_match(checkpoint)
+    with pytest.raises(UnreadableCheckpoint, match="is damaged"):
+        load_checkpoint(checkpoint)
+
+
 def test_files_without_checksums_load_with_a_note(tmp_path, capsys):
     old, bare = tmp_path / "old.pt", tmp_path / "bare.pt"
     state = {"state_dict": {"w": torch.ones(2)}, "epoch": 1}
