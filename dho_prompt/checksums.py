@@ -41,11 +41,9 @@ def records_match(path: PathLike) -> bool:
     Raises:
         ValueError: a record, or the table of the records, is damaged.
     """
-    with open(path, "rb") as file:
-        begins_as_zip = file.read(4) == b"PK\x03\x04"
-    if not begins_as_zip and not zipfile.is_zipfile(path):
-        return False
     try:
+        if not zipfile.is_zipfile(path):
+            return False
         with zipfile.ZipFile(path) as archive:
             records = [record for record in archive.infolist() if record.file_size]
             if all(record.CRC == 0 for record in records):

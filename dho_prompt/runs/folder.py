@@ -93,6 +93,17 @@ def run_state(folder: PathLike, settings: dict[str, Any]) -> str:
     return "finished" if _has_results(folder) else "interrupted"
 
 
+def _has_results(folder: Path) -> bool:
+    if not (folder / RESULTS).exists():
+        return False
+    try:
+        read_result(folder / RESULTS, "so the run counts as interrupted, and goes on")
+    except ValueError as error:
+        print(f"Note: {error}")
+        return False
+    return True
+
+
 def refuse_other_run(before: dict[str, Any], after: dict[str, Any], folder: PathLike, own: bool = True) -> None:
     """Compare the configuration of what lies in a folder with that of the run that is about to go on from there.
 
@@ -114,17 +125,6 @@ def refuse_other_run(before: dict[str, Any], after: dict[str, Any], folder: Path
         )
     if changed:
         print(f"{folder} was trained with other settings (their value -> this run's):\n  {shown}")
-
-
-def _has_results(folder: Path) -> bool:
-    if not (folder / RESULTS).exists():
-        return False
-    try:
-        read_result(folder / RESULTS, "so the run counts as interrupted, and goes on")
-    except ValueError as error:
-        print(f"Note: {error}")
-        return False
-    return True
 
 
 def begin_run(folder: PathLike, settings: dict[str, Any]) -> str:
