@@ -8,7 +8,7 @@ from typing import Any, List, Optional
 
 from yacs.config import CfgNode
 
-from dho_prompt.config import extend_cfg, merge_file, merge_opts, merge_plain, plain
+from dho_prompt.config import check_settings, extend_cfg, merge_file, merge_opts, merge_plain, plain
 from dho_prompt.engine import get_cfg_default, setup_logger
 from dho_prompt.files import read_json
 from dho_prompt.runs.folder import CONFIG, EVALUATION, RESULTS, binding
@@ -38,7 +38,8 @@ def evaluation_cfg(args: argparse.Namespace) -> CfgNode:
 
     Raises:
         FileNotFoundError: the run is not there, or not finished.
-        ValueError: a key is unknown, for example because the run was made in a host's own train.py.
+        ValueError: a key is unknown, for example because the run was made in a host's own train.py, or has a value
+            that it does not allow.
     """
     folder = Path(args.run)
     for name in (CONFIG, RESULTS):
@@ -56,6 +57,7 @@ def evaluation_cfg(args: argparse.Namespace) -> CfgNode:
     if args.root:
         cfg.DATASET.ROOT = args.root
     merge_opts(cfg, args.opts)
+    check_settings(cfg)
     cfg.freeze()
     return cfg
 
@@ -71,7 +73,7 @@ def run(argv: Optional[List[str]] = None) -> None:
         print(f"{args.run} is evaluated ({file.name} is there): nothing to do")
         return
     setup_logger(str(file.with_suffix(".log")))
-    trainer = start(cfg)
+    trainer = start(cfg, training=False)
     trainer.evaluation_file = file.name
     trainer.load_model(args.run, epoch=None if cfg.TEST.FINAL_MODEL == "best_val" else cfg.OPTIM.MAX_EPOCH)
     trainer.test()

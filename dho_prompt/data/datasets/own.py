@@ -8,7 +8,7 @@ from typing import Any
 
 from dho_prompt.data.datasets.base import NamedClasses, data_root
 from dho_prompt.data.layouts.own_folder import read_own_folder
-from dho_prompt.engine import DATASET_REGISTRY
+from dho_prompt.engine import DATASET_REGISTRY, DatasetBase
 
 
 class ImageFolder(NamedClasses):
@@ -26,20 +26,26 @@ class ImageFolder(NamedClasses):
 def import_datasets(*names: str) -> None:
     """Register the data set classes that names of the form ``package.module:ClassName`` import.
 
-    Other names are left alone: their classes are registered already. A class takes the configuration and offers
-    Dassl's ``train_x``, ``val``, ``test``, ``lab2cname`` and ``num_classes``.
+    Other names are left alone: their classes are registered already. A class extends the engine's ``DatasetBase`` and
+    takes the configuration; nothing else is called.
 
     Raises:
-        ValueError: the module cannot be imported, or has no such class.
+        ValueError: the module cannot be imported, has no such name, or that is no data set class.
     """
     for name in names:
         module, colon, attribute = name.partition(":")
         if not colon or name in DATASET_REGISTRY.registered_names():
             continue
         try:
-            DATASET_REGISTRY._do_register(name, getattr(import_module(module), attribute))
+            found = getattr(import_module(module), attribute)
         except (ImportError, AttributeError, ValueError) as error:
             raise ValueError(
                 f"the data set {name} cannot be imported ({error}); write package.module:ClassName, with the package "
                 "installed or on PYTHONPATH"
             ) from error
+        if not (isinstance(found, type) and issubclass(found, DatasetBase)):
+            raise ValueError(
+                f"{name} is no data set class but {found!r}; one extends dho_prompt.engine.DatasetBase (Dassl's, where "
+                "that is installed)"
+            )
+        DATASET_REGISTRY._do_register(name, found)
