@@ -145,8 +145,11 @@ def check_flags(args: argparse.Namespace, cfg: CfgNode) -> None:
     """Refuse flags that would be passed over, and the evaluation of a model that nobody has trained.
 
     Raises:
+        FileNotFoundError: --model-dir is no folder.
         ValueError: names the flag and the one that is missing.
     """
+    if args.model_dir and not Path(args.model_dir).is_dir():
+        raise FileNotFoundError(f"the folder {args.model_dir} of --model-dir does not exist")
     if args.eval_only and not args.model_dir:
         register()
         from dho_prompt.training.names import check_trained

@@ -6,12 +6,15 @@ from typing import Any
 
 from dho_prompt.engine import DATASET_REGISTRY, EVALUATOR_REGISTRY, TRAINER_REGISTRY
 from dho_prompt.engine.embedded.registry import unknown_name
-from dho_prompt.training.build import check_student, check_teacher
-from dho_prompt.training.method_trainer import MethodTrainer
+from dho_prompt.training.build import check_teacher
+
+TRAINER = "TRAINER.NAME, flag --trainer"
 
 
 def check_names(cfg: Any, training: bool) -> None:
-    """Refuse names of trainers, data sets and models that nothing goes by, and files that are not there.
+    """Refuse names of trainers, data sets and teachers that nothing goes by, and files that are not there.
+
+    The student's are looked up by its trainer (:meth:`.MethodTrainer.check_cfg`), in a host's own train.py too.
 
     Args:
         cfg: of a run whose trainer and data sets are registered.
@@ -20,13 +23,11 @@ def check_names(cfg: Any, training: bool) -> None:
     Raises:
         FileNotFoundError, ValueError: names the key and the nearest known names.
     """
-    trainer = _registered(TRAINER_REGISTRY, "trainer", "TRAINER.NAME (flag: --trainer)", cfg.TRAINER.NAME)
-    _registered(DATASET_REGISTRY, "data set", "DATASET.NAME (flag: --dataset-config-file)", cfg.DATASET.NAME)
+    trainer = _registered(TRAINER_REGISTRY, "trainer", TRAINER, cfg.TRAINER.NAME)
+    _registered(DATASET_REGISTRY, "data set", "DATASET.NAME, which a --dataset-config-file brings", cfg.DATASET.NAME)
     for name in cfg.TEST.SHIFTED_SETS:
         _registered(DATASET_REGISTRY, "data set", "TEST.SHIFTED_SETS", name)
     _registered(EVALUATOR_REGISTRY, "evaluator", "TEST.EVALUATOR", cfg.TEST.EVALUATOR)
-    if issubclass(trainer, MethodTrainer):
-        check_student(cfg)
     if training and getattr(trainer, "distils", False):
         check_teacher(cfg)
 
@@ -38,7 +39,7 @@ def check_trained(cfg: Any) -> None:
         ValueError: the trainer of ``cfg``, which is registered, is such a one.
     """
     name = cfg.TRAINER.NAME
-    if getattr(_registered(TRAINER_REGISTRY, "trainer", "TRAINER.NAME (flag: --trainer)", name), "trains", True):
+    if getattr(_registered(TRAINER_REGISTRY, "trainer", TRAINER, name), "trains", True):
         raise ValueError(
             f"--eval-only without --model-dir would evaluate an untrained {name}; give the output folder of a trained "
             "run (only a trainer that trains nothing, such as ZeroshotCLIP, needs none)"

@@ -30,19 +30,23 @@ OF_OPTIMISERS = {
 OF_WARMUP = ("WARMUP_TYPE", "WARMUP_CONS_LR", "WARMUP_MIN_LR", "WARMUP_RECOUNT")
 
 
-def unused_settings(cfg: Any, trainer: type) -> list[str]:
+def unused_settings(cfg: Any, trainer: Any) -> list[str]:
     """Keys that are set to something else than their default and that a run does not read.
 
     Args:
         cfg: of the run.
-        trainer: its class; nothing is known, and [] returned, of other classes than ours.
+        trainer: its class; nothing is known, and [] returned, of others than ours.
     """
-    if not issubclass(trainer, MethodTrainer):
+    if not _extends(trainer, MethodTrainer):
         return []
     default = extend_cfg(get_cfg_default())
     changed = [line.partition(":")[0] for line in differences(plain(default), plain(cfg))]
     idle = tuple(f"{key}." for key in [*_idle(cfg), *_idle_in_training(cfg, trainer)])
     return [key for key in changed if _is_foreign(key, trainer) or f"{key}.".startswith(idle)]
+
+
+def _extends(found: Any, cls: type) -> bool:
+    return isinstance(found, type) and issubclass(found, cls)  # a registry may hold functions
 
 
 def _is_foreign(key: str, trainer: type) -> bool:
@@ -59,7 +63,7 @@ def _idle(cfg: Any) -> list[str]:
         keys += ["INPUT.PIXEL_MEAN", "INPUT.PIXEL_STD"]
     if not cfg.TEST.SHIFTED_SETS:
         keys.append("TEST.ALL_CLASSES")
-    if issubclass(DATASET_REGISTRY.get(cfg.DATASET.NAME), NamedClasses):  # another class may read what it likes
+    if _extends(DATASET_REGISTRY.get(cfg.DATASET.NAME), NamedClasses):  # another class may read what it likes
         read = (*OF_OUR_SETS, *(["FOLDER"] if cfg.DATASET.NAME == "ImageFolder" else []))
         keys += [f"DATASET.{name}" for name in cfg.DATASET if name not in read]
     return keys
