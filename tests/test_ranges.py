@@ -116,7 +116,7 @@ _SCALARS = st.one_of(
     st.none(),
 )
 VALUES = st.one_of(_SCALARS, st.lists(_SCALARS, max_size=4), st.lists(_SCALARS, max_size=4).map(tuple))
-WALK = settings(max_examples=40, derandomize=True, deadline=None, database=None)
+WALK = settings(max_examples=25, derandomize=True, deadline=None, database=None)
 
 
 @pytest.mark.parametrize("key", KEYS)
