@@ -34,13 +34,13 @@ if ENGINE == "dassl":
     from dassl.data.datasets import DATASET_REGISTRY, DatasetBase, Datum, build_dataset
     from dassl.data.transforms import build_transform
     from dassl.engine import TRAINER_REGISTRY, TrainerX, build_trainer
-    from dassl.evaluation import build_evaluator
+    from dassl.evaluation import EVALUATOR_REGISTRY, build_evaluator
 else:
     try:
         from dho_prompt.engine.embedded.data import DataManager, DatasetWrapper, build_data_loader
         from dho_prompt.engine.embedded.dataset import DATASET_REGISTRY, DatasetBase, Datum, build_dataset
         from dho_prompt.engine.embedded.defaults import get_cfg_default
-        from dho_prompt.engine.embedded.evaluation import build_evaluator
+        from dho_prompt.engine.embedded.evaluation import EVALUATOR_REGISTRY, build_evaluator
         from dho_prompt.engine.embedded.trainer import TRAINER_REGISTRY, TrainerX, build_trainer
         from dho_prompt.engine.embedded.transforms import build_transform
     except ModuleNotFoundError as error:
@@ -105,6 +105,7 @@ __all__ = [
     "DATASET_REGISTRY",
     "ENGINE",
     "ENGINE_VERSION",
+    "EVALUATOR_REGISTRY",
     "TRAINER_REGISTRY",
     "DataManager",
     "DatasetBase",
