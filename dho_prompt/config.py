@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 from yacs.config import CfgNode
 
+from dho_prompt.ranges import MOST, PATH, Items, Number, Range, Text, Whole, as_range
+from dho_prompt.ranges_dassl import DASSL
 from dho_prompt.settings import as_float, flat, literal, read_settings, refuse_unplain
 
 PARTS = ("methods", "distill", "teachers")  # packages whose modules declare keys of their own
@@ -24,14 +26,14 @@ class Setting(NamedTuple):
     Attributes:
         default: its value if nobody sets it; its type is the type that values must have.
         about: one line for the documentation.
-        allowed: the only values; () for any of the type.
+        allowed: its range, or the only texts that it takes; () for any value of the type.
         fractions: takes fractions although the default is whole. Hosts declare such keys with whole defaults, and
             their yacs then refuses 12.5 where the default is 25.
     """
 
     default: Any
     about: str
-    allowed: Sequence[str] = ()
+    allowed: Range | Sequence[str] = ()
     fractions: bool = False
 
 
@@ -86,33 +88,57 @@ def extend_cfg(cfg: CfgNode) -> CfgNode:
     return cfg
 
 
-def check_choices(cfg: CfgNode, *nodes: str) -> None:
-    """Refuse a value that its key does not allow, in the nodes and all below them.
+def ranges() -> dict[str, Range]:
+    """What each key allows; keys of somebody else's, and those that take any value of their type, have no entry."""
+    own = {key: as_range(setting.allowed, setting.default) for key, setting in declared().items()}
+    return {**DASSL, **{key: allowed for key, allowed in own.items() if allowed is not None}}
+
+
+def check_settings(cfg: CfgNode, *nodes: str) -> None:
+    """Refuse a value that its key does not allow.
+
+    Args:
+        nodes: dotted names of nodes, with all below them, and of keys to look at; none for all.
 
     Raises:
-        ValueError: names the key and the allowed values.
+        ValueError: names the key, its value and what is allowed.
     """
-    for key, setting in declared().items():
-        if setting.allowed and key.startswith(tuple(f"{node}." for node in nodes)):
-            check_choice(key, _leaf(cfg, key), setting.allowed)
+    inside, known = tuple(f"{node}." for node in nodes), ranges()
+    for key in known_keys(cfg):
+        if key not in known or (nodes and not f"{key}.".startswith(inside)):
+            continue
+        value = _leaf(cfg, key)
+        if value not in known[key]:
+            shown = repr(value)
+            shown = shown if len(shown) <= 200 else f"{shown[:200]}..."
+            raise ValueError(f"{key} is {shown}; {known[key].rule}")
 
 
-declare("MODEL.BACKBONE", {"WEIGHTS": Setting("", "a file with the weights of NAME, instead of what the name fetches")})
+declare(
+    "MODEL.BACKBONE",
+    {"WEIGHTS": Setting("", "a file with the weights of NAME, instead of what the name fetches", PATH)},
+)
 declare(
     "DATASET",
     {
-        "SUBSAMPLE_CLASSES": Setting("all", "all, base or new classes (Zhou et al., CoCoOp)"),
+        "SUBSAMPLE_CLASSES": Setting("all", "all, base or new classes (Zhou et al., CoCoOp)", ("all", "base", "new")),
         "LABELED_PERCENT": Setting(
-            0.0, "labelled images as a share of the training set in percent, balanced over the classes; 0.0 is off"
+            0.0,
+            "labelled images as a share of the training set in percent, balanced over the classes",
+            Number(0, 100, open_least=True, special=0, meaning="off"),
         ),
-        "LABELED_LIST": Setting("", "a text file that names the labelled images, one a line (SimCLR's lists)"),
-        "FOLDER": Setting("", "for DATASET.NAME ImageFolder: the folder, absolute or below DATASET.ROOT"),
+        "LABELED_LIST": Setting("", "a text file that names the labelled images, one a line (SimCLR's lists)", PATH),
+        "FOLDER": Setting("", "for DATASET.NAME ImageFolder: the folder, absolute or below DATASET.ROOT", PATH),
     },
 )
 declare(
     "TEST",
     {
-        "SHIFTED_SETS": Setting((), "further test sets of the same classes or some of them, evaluated after training"),
+        "SHIFTED_SETS": Setting(
+            (),
+            "further test sets of the same classes or some of them, evaluated after training",
+            Items(Text(1), 0, 100, "distinct"),
+        ),
         "ALL_CLASSES": Setting(
             False, "score sets of fewer classes (ImageNet-A and -R: 200) among all classes of the model"
         ),
@@ -125,7 +151,9 @@ declare(
             True, "let a step take the whole labelled set where it is smaller than the batch; False refuses"
         ),
         "MAX_UNREADABLE": Setting(
-            10, "training images that may be unreadable; each is named in the log and replaced, one more stops the run"
+            10,
+            "training images that may be unreadable; each is named in the log and replaced, one more stops the run",
+            Whole(0, MOST),
         ),
     },
 )
@@ -138,11 +166,11 @@ declare(
             ("epoch", "iteration"),
         ),
         "WARMUP_STEPS": Setting(
-            0, "iterations of linear warm-up before the cosine of SCHEDULE_BY iteration (Table 11)"
+            0, "iterations of linear warm-up before the cosine of SCHEDULE_BY iteration (Table 11)", Whole(0, MOST)
         ),
     },
 )
-_DECLARED["TORCH_THREADS"] = Setting(0, "CPU threads of PyTorch; 0 leaves PyTorch's choice")
+_DECLARED["TORCH_THREADS"] = Setting(0, "CPU threads of PyTorch", Whole(1, 1024, 0, "PyTorch's own choice"))
 
 
 def known_keys(cfg: CfgNode, prefix: str = "") -> Iterator[str]:

@@ -8,7 +8,7 @@ from typing import Any, List, Optional
 
 from yacs.config import CfgNode
 
-from dho_prompt.config import extend_cfg, merge_file, merge_opts, merge_plain, plain
+from dho_prompt.config import check_settings, extend_cfg, merge_file, merge_opts, merge_plain, plain
 from dho_prompt.console import one_message
 from dho_prompt.engine import get_cfg_default, setup_logger
 from dho_prompt.runs.folder import CONFIG, EVALUATION, MIX, RESULTS, SPLIT, binding, read_config, read_result
@@ -45,7 +45,7 @@ def evaluation_cfg(args: argparse.Namespace) -> CfgNode:
     Raises:
         FileNotFoundError: the run is not there, or not finished.
         ValueError: a file of the run is damaged; a key is unknown, for example because the run was made in a host's
-            own train.py.
+            own train.py, or has a value that it does not allow.
     """
     folder = Path(args.run)
     for name in (CONFIG, RESULTS):
@@ -65,6 +65,7 @@ def evaluation_cfg(args: argparse.Namespace) -> CfgNode:
         cfg.DATASET.ROOT = args.root
     for target in (named, cfg):
         merge_opts(target, args.opts)
+    check_settings(cfg)
     cfg.freeze()
     if not args.import_classes:
         refuse_foreign_classes(folder, cfg, {named.DATASET.NAME, *named.TEST.SHIFTED_SETS})
@@ -100,7 +101,7 @@ def run(argv: Optional[List[str]] = None) -> None:
         return
     with one_process(args.run):
         setup_logger(str(file.with_suffix(".log")))
-        trainer = start(cfg)
+        trainer = start(cfg, training=False)
         trainer.evaluation_file = file.name
         trainer.load_model(args.run, epoch=None if cfg.TEST.FINAL_MODEL == "best_val" else cfg.OPTIM.MAX_EPOCH)
         trainer.test()

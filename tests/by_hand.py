@@ -48,11 +48,11 @@ def unit(rows):
     return rows / rows.square().sum(-1, keepdim=True).sqrt()
 
 
-def prompted_texts(clip, names, words, ctx, deep=()):
+def prompted_texts(clip, names, words, ctx, deep=(), behind=0):
     """(classes, d): ``<start> words name. <end>`` with vectors in the places of the first words.
 
     ``ctx`` (n, width), or (classes, n, width) for a context of each class, before the first block; ``deep`` (n, width)
-    each before the second, the third and so on.
+    each before the second, the third and so on. The last ``behind`` vectors of ``ctx`` stand behind the name.
     """
     model = clip.model
     ids = clip.tokenizer([f"{words} {name.replace('_', ' ')}." for name in names])
@@ -61,10 +61,20 @@ def prompted_texts(clip, names, words, ctx, deep=()):
     def put(x, vectors):
         return torch.cat([x[:, :1], vectors.expand(len(names), -1, -1), x[:, 1 + count :]], dim=1)
 
-    x = put(model.token_embedding(ids), ctx) + model.positional_embedding
+    x = put(model.token_embedding(ids), ctx)
+    if behind:
+        lengths = [len(clip.tokenizer.encode(name.replace("_", " "))) for name in names]
+        x = torch.stack([_name_earlier(row, 1 + count, length, behind) for row, length in zip(x, lengths)])
+    x = x + model.positional_embedding
     for index, block in enumerate(model.transformer.resblocks):
         x = block(put(x, deep[index - 1]) if 0 < index <= len(deep) else x, attn_mask=model.attn_mask)
     return model.ln_final(x)[range(len(names)), ids.argmax(1)] @ model.text_projection
+
+
+def _name_earlier(row, start, length, tokens):
+    """The ``length`` tokens from ``start`` on, so many tokens earlier."""
+    before = start - tokens
+    return torch.cat([row[:before], row[start : start + length], row[before:start], row[start + length :]])
 
 
 def template_texts(clip, names, templates, unit_each=True):

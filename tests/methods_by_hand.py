@@ -14,14 +14,16 @@ DEEP = "transformer.resblocks.1.VPT_shallow"
 
 
 class CoOp:
-    def __init__(self, class_specific=False):
+    def __init__(self, class_specific=False, position="end"):
         self.name, self.options = "CoOp", {"COOP.N_CTX": 3, "COOP.PREC": "fp32", "COOP.CSC": class_specific}
+        self.options["COOP.CLASS_TOKEN_POSITION"] = position
+        self.behind = {"end": 0, "middle": 2, "front": 3}[position]
 
     def features(self, clip, weights, images):
         return by_hand.image_features(clip, images)
 
     def logits(self, clip, weights, features):
-        texts = by_hand.prompted_texts(clip, NAMES, "X X X", weights["prompt_learner/ctx"])
+        texts = by_hand.prompted_texts(clip, NAMES, "X X X", weights["prompt_learner/ctx"], (), self.behind)
         return by_hand.cosine(features, texts, clip.zeta)
 
     def extra(self, clip, weights, images, features, logits):

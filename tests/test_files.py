@@ -21,17 +21,18 @@ def test_content_mode_and_missing_folders(tmp_path):
     assert os.listdir(path.parent) == ["b.json"]
 
 
+@pytest.mark.parametrize("reason", [errno.ENOSPC, errno.EDQUOT])
 @pytest.mark.parametrize(
     "save",
     [lambda file: file.write(b"new"), lambda file: torch.save({"w": torch.zeros(9)}, file)],
     ids=["bytes", "torch"],
 )
-def test_a_full_disk_keeps_the_old_file_and_says_what_to_do(tmp_path, monkeypatch, save):
+def test_a_full_disk_keeps_the_old_file_and_says_what_to_do(tmp_path, monkeypatch, save, reason):
     path = tmp_path / "model.pt"
     path.write_bytes(b"old")
 
     def full(_):
-        raise OSError(errno.ENOSPC, "No space left on device")
+        raise OSError(reason, "No space left on device, or in the quota")
 
     monkeypatch.setattr(files.os, "fsync", full)
     with pytest.raises(OSError, match="no space left to write .*model.pt.*Free space in") as caught:

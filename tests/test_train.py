@@ -293,7 +293,7 @@ def test_search_without_a_validation_set_is_refused_before_training(train_args):
         ("CoOp", ("TRAINER.COOP.N_CTX", "70"), ["N_CTX 70", "77", "largest N_CTX that fits"]),
         ("CoOp", ("INPUT.SIZE", "(64, 64)"), ["INPUT.SIZE is (64, 64)", "(32, 32)"]),
         ("CoOp", ("DATALOADER.TRAIN_X.BATCH_SIZE", "11"), ["BATCH_SIZE is 11", "10 labelled images"]),
-        ("CoOpDHO", ("TRAINER.DHO.ALPHA", "1.5"), ["alpha must lie in [0, 1]"]),
+        ("CoOpDHO", ("TRAINER.DHO.ALPHA", "1.5"), ["TRAINER.DHO.ALPHA is 1.5", "at least 0 and at most 1"]),
         ("CoOpDHO", ("TRAINER.DHO.TEACHER.NAME", "/absent/teacher"), ["/absent/teacher", "TRAINER.DHO.TEACHER.NAME"]),
         ("CoOpDHO", ("TRAINER.DHO.TEACHER.WEIGHTS", "no.pt"), ["no.pt", "TRAINER.DHO.TEACHER.WEIGHTS"]),
         ("CoOp", ("MODEL.BACKBONE.WEIGHTS", "no.pt"), ["no.pt", "MODEL.BACKBONE.WEIGHTS"]),

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from dho_prompt.config import check_choices, plain
+from dho_prompt.config import check_settings, plain
 from dho_prompt.data.batches.pair import PairLoader
 from dho_prompt.data.batches.views import SharedCrop
 from dho_prompt.data.choose.labelled import refuse_ignored_choice
@@ -24,6 +24,7 @@ from dho_prompt.distill.ce import CE
 from dho_prompt.engine import build_lr_scheduler, build_optimizer
 from dho_prompt.engine.rng import untouched_rng
 from dho_prompt.files import write_json
+from dho_prompt.ranges_dassl import READ_IN_HOSTS
 from dho_prompt.runs import folder
 from dho_prompt.runs.evaluation import Evaluation, known_classes, logits_of, shifted_sets
 from dho_prompt.runs.finite import refuse_loss
@@ -34,7 +35,7 @@ from dho_prompt.runs.resume import Resumable
 from dho_prompt.runs.saved_classes import refuse_other_classes, rows_of
 from dho_prompt.students.base import Student
 from dho_prompt.teachers.base import Teacher
-from dho_prompt.training.build import build_loss, build_objective, build_teacher, describe_teacher
+from dho_prompt.training.build import build_objective, build_teacher, describe_teacher
 from dho_prompt.training.loaders import labelled_batches, pair_batches, test_loader, unlabelled_images
 
 
@@ -100,9 +101,7 @@ class Run(Resumable):
         super().check_cfg(cfg)
         if cfg.DATALOADER.K_TRANSFORMS != 1:
             raise ValueError(f"DATALOADER.K_TRANSFORMS is {cfg.DATALOADER.K_TRANSFORMS}; these trainers take 1")
-        if self.distils:
-            check_choices(cfg, "TRAINER.DHO")
-            build_loss(cfg)
+        check_settings(cfg, *READ_IN_HOSTS, *(["TRAINER.DHO"] if self.distils else []))
 
     def build_data_loader(self) -> None:
         cfg = self.cfg

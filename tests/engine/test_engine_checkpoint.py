@@ -68,6 +68,17 @@ def test_full_disk_keeps_the_old_file(tmp_path, monkeypatch):
     assert sorted(os.listdir(tmp_path)) == ["checkpoint", "model.pth.tar-1"]
 
 
+@pytest.mark.parametrize("target", [nn.Linear(2, 3), nn.Linear(2, 2, bias=False), nn.Sequential(nn.Linear(2, 2))])
+def test_strict_loading_takes_what_fits_wholly(tmp_path, target):
+    source = nn.Linear(2, 2)
+    path = engine.save_checkpoint(state(1, source), str(tmp_path))
+    with pytest.raises(ValueError, match="model.pth.tar-1 does not fit .*settings of that run"):
+        engine.load_strictly(target, engine.load_checkpoint(path), path)
+    other = nn.Linear(2, 2)
+    engine.load_strictly(other, engine.load_checkpoint(path), path)
+    assert torch.equal(other.weight, source.weight)
+
+
 def test_pretrained_weights_report_what_was_skipped(tmp_path, capsys):
     source = nn.ModuleDict({"a": nn.Linear(2, 2), "b": nn.Linear(2, 3), "c": nn.Linear(1, 1, bias=False)})
     target = nn.ModuleDict({"a": nn.Linear(2, 2), "b": nn.Linear(2, 4), "d": nn.Linear(1, 1, bias=False)})

@@ -14,6 +14,7 @@ import torch
 from dho_prompt import engine
 from dho_prompt.engine import choose
 from dho_prompt.engine.embedded.registry import Registry
+from dho_prompt.engine.rng import untouched_rng
 
 
 def test_register_get_and_list():
@@ -94,6 +95,16 @@ def test_seed_zero_counts():
     assert all(a != b for a, b in zip(first, later))
     with pytest.raises(ValueError, match="-1"):
         engine.set_random_seed(-1)
+
+
+def test_draws_that_leave_no_trace():
+    engine.set_random_seed(3)
+    expected = draws()
+    engine.set_random_seed(3)
+    with pytest.raises(KeyError), untouched_rng():
+        draws()
+        raise KeyError
+    assert draws() == expected
 
 
 def run_python(code, **environment):

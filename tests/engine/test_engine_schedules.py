@@ -63,6 +63,7 @@ def test_multi_step_counts_after_the_warmup():
 def test_single_step_and_its_default_of_the_whole_run():
     assert rates(4, STEPSIZE=(2,)) == pytest.approx([0.002, 0.002, 0.0002, 0.0002], rel=1e-12)
     assert rates(4) == [0.002] * 4
+    assert rates(5, STEPSIZE=(2,), GAMMA=0.5) == pytest.approx([0.002, 0.002, 0.001, 0.001, 0.0005], rel=1e-12)
 
 
 def test_each_group_has_its_own_base_rate():
@@ -128,12 +129,26 @@ def test_staged_rates_are_refused():
         engine.build_optimizer(torch.nn.ModuleDict({"a": torch.nn.Linear(1, 1), "b": torch.nn.Linear(1, 1)}), cfg)
 
 
-@pytest.mark.parametrize("name", ["adam", "amsgrad", "sgd", "rmsprop", "radam", "adamw"])
-def test_every_optimiser_lowers_a_square(name):
+@pytest.mark.parametrize(
+    "name, kind, options",
+    [
+        ("adam", "Adam", {"betas": (0.8, 0.95), "amsgrad": False}),
+        ("amsgrad", "Adam", {"betas": (0.8, 0.95), "amsgrad": True}),
+        ("adamw", "AdamW", {"betas": (0.8, 0.95)}),
+        ("radam", "RAdam", {"betas": (0.8, 0.95)}),
+        ("sgd", "SGD", {"momentum": 0.7, "dampening": 1, "nesterov": False}),
+        ("rmsprop", "RMSprop", {"momentum": 0.7, "alpha": 0.6}),
+    ],
+)
+def test_every_optimiser_has_its_settings_and_lowers_a_square(name, kind, options):
     cfg = engine.get_cfg_default().OPTIM
-    cfg.merge_from_list(["NAME", name, "LR", 0.01])
+    cfg.merge_from_list(["NAME", name, "LR", 0.01, "WEIGHT_DECAY", 0.03, "MOMENTUM", 0.7, "SGD_DAMPNING", 1])
+    cfg.merge_from_list(["ADAM_BETA1", 0.8, "ADAM_BETA2", 0.95, "RMSPROP_ALPHA", 0.6])
     parameter = torch.nn.Parameter(torch.ones(1))
     optimizer = engine.build_optimizer([parameter], cfg)
+    assert type(optimizer) is getattr(torch.optim, kind)
+    options = {**options, "lr": 0.01, "weight_decay": 0.03}
+    assert {key: optimizer.defaults[key] for key in options} == options
     for _ in range(20):
         optimizer.zero_grad()
         parameter.square().sum().backward()

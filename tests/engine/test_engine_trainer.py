@@ -66,6 +66,9 @@ def test_only_registered_models_change_mode(make_cfg, tiny):
     trainer.set_model_mode("eval", names="head")
     assert trainer.body.training
     assert not trainer.head.training
+    trainer.set_model_mode("train")
+    trainer.test()
+    assert not trainer.body.training
     assert trainer.get_model_names() == ["body", "head"]
     with pytest.raises((ValueError, AssertionError)):
         trainer.get_model_names("tail")

@@ -13,7 +13,7 @@ from methods_by_hand import NAMES, Objective
 from stand_in_hosts import HOSTS, EngineStep, TowerStep, TupleStep
 from steps import HEAD_LR, SETTINGS, check_steps
 from tests_support import CLASSES, MEAN, STD
-from trainer_contract import build, state_of, weights_of
+from trainer_contract import build, first_batches, state_of, take_step, weights_of
 
 TRAINERS = {
     host: with_dho(host, Adapter(state=("average", "count")) if host is TupleStep else None, f"{host.__name__}ByHand")
@@ -123,3 +123,19 @@ def test_the_mix_of_the_hosts_prediction_and_the_heads(trainer_of, clips, data_r
     for alpha, beta in ((0.7, 0.7), (0.5, 0.7), (0.3, 1.0)):
         other = by_hand.calibration_error(by_hand.mix(ce, kd, alpha, beta), labels)
         assert abs(other - report["ece"]["test"]["blend"]) > 0.01
+
+
+class Twice(EngineStep):
+    """Shows its tower the batch and its mirror image in one call."""
+
+    def parse_batch_train(self, batch):
+        images, labels = super().parse_batch_train(batch)
+        return torch.cat([images, images.flip(3)]), labels.repeat(2)
+
+
+def test_a_tower_that_sees_other_images_than_the_batch_is_refused(trainer_of):
+    TRAINERS[Twice] = with_dho(Twice)
+    trainer = trainer_of(Twice, {})
+    (batch,) = first_batches(trainer, 1)
+    with pytest.raises(ValueError, match="first called with 8 images in a step on 4 labelled ones"):
+        take_step(trainer, batch, 0, 9)

@@ -154,6 +154,9 @@ def test_the_papers_figures_stand_beside_ours():
     assert list(rows_of(tables([imagenet("CoOp", shots=4)])[0], "paper")) == ["zero-shot CLIP, paper"]
     assert set(rows_of(tables([imagenet("CoOp", every=True)])[0], "paper")["CoOp, paper"]) == set(SETS[:3])
     assert not rows_of(tables([result("CoOp", 1, {"test": 1.0}, 16)])[0], "paper")
+    other = imagenet("CoOp")
+    other["config"]["MODEL"]["BACKBONE"]["NAME"] = "RN50"
+    assert not rows_of(tables([other])[0], "paper")
     vpt = imagenet("VPTDHO")
     vpt["config"]["TRAINER"] = {"VPT": {"PROMPT_DEPTH_VISION": 9}}
     assert rows_of(tables([vpt])[0], "paper")["VPTDHO, paper"]["test"] == [75.6]
@@ -166,6 +169,27 @@ def test_the_papers_averages_over_four_sets_are_those_it_prints():
     mean = {name: sum(row.accuracy[1:]) / 4 for name, row in TABLE_13.items()}
     assert mean["CoOpDHO, labeled only"] - mean["CoOp"] == pytest.approx(0.9, abs=0.05)
     assert mean["PromptSRCDHO, labeled only"] - mean["PromptSRC"] == pytest.approx(0.3, abs=0.05)
+
+
+def test_the_figures_are_those_of_table_13():
+    """Copied a second time, by its rows: method, labelled images, and accuracy on the five sets."""
+    rows = """
+        LinearProbe | 1 % | 72.8 64.2 47.0 74.6 48.6
+        LinearProbeDHO, labeled only | 1 % | 73.4 65.3 48.3 75.8 49.4
+        LinearProbeDHO | 1 % | 74.6 66.4 49.2 76.1 49.8
+        VPT-3 | 16 shots | 73.6 64.6 47.7 75.2 48.7
+        VPT-3DHO, labeled only | 16 shots | 73.6 65.3 48.7 75.9 49.1
+        VPT-3DHO | 16 shots | 75.1 66.8 50.0 76.9 50.5
+        VPT-9DHO, labeled only | 16 shots | 74.0 65.9 48.9 75.8 46.5
+        VPT-9DHO | 16 shots | 75.6 67.4 50.8 77.3 46.5
+        CoOp | 16 shots | 71.5 64.2 48.0 75.2 49.7
+        CoOpDHO, labeled only | 16 shots | 72.8 65.5 49.3 76.4 49.5
+        CoOpDHO | 16 shots | 73.4 66.2 49.5 77.0 50.5
+        PromptSRC | 16 shots | 71.3 64.4 49.6 77.8 50.9
+        PromptSRCDHO, labeled only | 16 shots | 73.0 65.3 49.5 77.8 51.3
+        PromptSRCDHO | 16 shots | 73.6 66.1 49.8 78.1 51.0"""
+    read = [[part.strip() for part in row.split("|")] for row in rows.strip().splitlines()]
+    assert {name: (how, tuple(map(float, figures.split()))) for name, how, figures in read} == TABLE_13
 
 
 def test_calibration_errors_have_a_table_of_their_own(runs):
@@ -182,6 +206,7 @@ def test_csv_and_latex_say_the_same(runs):
     lines = list(csv.DictReader(io.StringIO(comma_separated(made))))
     (line,) = (line for line in lines if (line["row"], line["set"]) == ("gain by CoOpDHO", "test"))
     assert (line["mean"], line["seeds"], line["values"], line["kind"]) == ("7.0", "2", "8.0 6.0", "gain")
+    assert float(line["std"]) == pytest.approx(2**0.5)
     text = latex(made[0])
     assert r"CoOp & $62.00$ {\scriptsize$\pm$2.83} &" in text and r"accuracy (\%) & test & V2" in text
     assert text.count(r"\midrule") == 2 and text.count(r" \\") == len(made[0].rows) + 1

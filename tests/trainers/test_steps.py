@@ -11,7 +11,8 @@ from trainer_contract import build, first_batches, state_of, weights_of
 
 METHODS = {
     "CoOp": CoOp(),
-    "CoOp-CSC": CoOp(class_specific=True),
+    "CoOp-CSC": CoOp(class_specific=True, position="front"),
+    "CoOp-middle": CoOp(position="middle"),
     "PromptSRC": PromptSRC(),
     "VPT-linear": VPT("linear"),
     "VPT-cosine": VPT("cosine", "kaiming"),
