@@ -16,12 +16,14 @@ PathLike = Union[str, "os.PathLike[str]"]
 ANEW = "delete it to have it made anew"
 
 
-def atomic_write(path: PathLike, write: Callable[[IO[bytes]], Any]) -> Path:
+def atomic_write(path: PathLike, write: Callable[[IO[bytes]], Any], sync: bool = True) -> Path:
     """Write a file by a temporary neighbour that replaces it in one step.
 
     Args:
         path: the file to write; missing parent folders are made.
         write: called with an open binary file.
+        sync: wait until the content is on the disk, where a power cut cannot undo it; False for one of many files
+            that a last one declares complete.
 
     Returns:
         The path written.
@@ -42,7 +44,8 @@ def atomic_write(path: PathLike, write: Callable[[IO[bytes]], Any]) -> Path:
             writing = True
             write(file)
             file.flush()
-            os.fsync(file.fileno())
+            if sync:
+                os.fsync(file.fileno())
         writing = False
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
@@ -64,10 +67,16 @@ def write_json(path: PathLike, content: Any) -> Path:
     """
     content = seal(content) if isinstance(content, dict) else content
     try:
-        text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        data = _json(content, ensure_ascii=False)
+    except UnicodeEncodeError:  # a path whose bytes mean nothing in this locale
+        data = _json(content, ensure_ascii=True)
     except ValueError as error:
         raise ValueError(f"{path} is not written: it would hold numbers that are infinite or no numbers") from error
-    return atomic_write(path, lambda file: file.write(text.encode("utf-8")))
+    return atomic_write(path, lambda file: file.write(data))
+
+
+def _json(content: Any, ensure_ascii: bool) -> bytes:
+    return (json.dumps(content, indent=2, ensure_ascii=ensure_ascii, allow_nan=False) + "\n").encode("utf-8")
 
 
 def read_json(path: PathLike, entries: Mapping[str, Any] | None = None, remedy: str = ANEW) -> Any:

@@ -74,6 +74,12 @@ def test_numbers_that_json_cannot_hold_are_refused(tmp_path):
     assert not (tmp_path / "a.json").exists()
 
 
+def test_paths_whose_bytes_are_no_text_are_kept(tmp_path):
+    path = write_json(tmp_path / "a.json", {"folder": os.fsdecode(b"out/\xff"), "name": "é"})
+    assert read_json(path) == {"folder": "out/\udcff", "name": "é"}
+    assert "é" in write_json(path, {"name": "é"}).read_text(encoding="utf-8")
+
+
 def test_lists_have_no_checksum_and_mappings_have(tmp_path):
     assert json.loads(write_json(tmp_path / "a.json", [1, {"b": 2}]).read_text()) == [1, {"b": 2}]
     kept = json.loads(write_json(tmp_path / "a.json", {"b": 2}).read_text())
