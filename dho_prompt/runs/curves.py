@@ -7,7 +7,17 @@ from pathlib import Path
 from typing import Any, Dict, List, Sequence, Tuple
 
 from dho_prompt.runs.figure import GAIN_AXIS
-from dho_prompt.runs.look import Look, add_legend, finish, limits, looks, percent_ticks, reach, seeds_in_words
+from dho_prompt.runs.look import (
+    Look,
+    add_legend,
+    finish,
+    limits,
+    looks,
+    percent_ticks,
+    reach,
+    seeds_in_words,
+    set_title,
+)
 from dho_prompt.runs.rows import MEAN, MEASURES, OWN_SETS, Row, Table, main_rows, mean_and_spread
 from dho_prompt.runs.sheet import NORMAL, SMALL, Sheet, save, wrapped
 
@@ -47,7 +57,7 @@ def figure_over_shots(tables: Sequence[Table]) -> Any:
             _line_of_panels(panels, found, kind, shown, look)
             for panel, name in zip(panels, shown):
                 if first:
-                    panel.set_title(wrapped(name, WIDE, NORMAL), fontsize=NORMAL)
+                    panel.set_title(wrapped(set_title(name), WIDE, NORMAL), fontsize=NORMAL)
                 if last:
                     panel.set_xlabel("labelled images per class", fontsize=NORMAL)
                 else:

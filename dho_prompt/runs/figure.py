@@ -5,8 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Dict, List, Sequence, Tuple
 
-from dho_prompt.runs.look import Look, add_legend, finish, limits, looks, percent_ticks, reach, seeds_in_words
-from dho_prompt.runs.rows import MEAN, MEASURES, OWN_SETS, Row, Table, main_rows, mean_and_spread
+from dho_prompt.runs.look import (
+    Look,
+    add_legend,
+    finish,
+    limits,
+    looks,
+    percent_ticks,
+    reach,
+    seeds_in_words,
+    set_title,
+)
+from dho_prompt.runs.rows import MEAN, MEASURES, Row, Table, main_rows, mean_and_spread
 from dho_prompt.runs.sheet import EDGE, NORMAL, SMALL, Sheet, inches_of, save, wrapped
 
 GAIN_AXIS = {
@@ -139,5 +149,4 @@ def _bands(panel: Any, table: Table) -> None:
 
 
 def _set_names(table: Table) -> List[str]:
-    names = ["validation" if name == OWN_SETS[1] else name for name in table.columns]
-    return [wrapped(name, NAMES, SMALL) for name in names]
+    return [wrapped(set_title(name), NAMES, SMALL) for name in table.columns]

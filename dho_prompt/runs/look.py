@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
 
 from dho_prompt.runs.groups import ALONE, host_name
-from dho_prompt.runs.rows import Row, Table, main_rows, mean_and_spread
+from dho_prompt.runs.rows import OWN_SETS, Row, Table, main_rows, mean_and_spread
 from dho_prompt.runs.sheet import SMALL, Sheet
 
 # (dark, light) of one hue for each host: Okabe and Ito's palette, which colour-blind readers tell apart. Markers tell
@@ -59,7 +59,7 @@ def caption(rows: Sequence[Row]) -> str:
     """What markers and lines mean."""
     if all(len(row.seeds) < 2 for row in rows):
         return "One seed, so no spread is known."
-    dots = " Dots: gains of single seeds." if any(row.kind == "gain" for row in rows) else ""
+    dots = " Dots: single seeds." if any(row.kind == "gain" and len(row.seeds) > 1 for row in rows) else ""
     return f"Markers: means. Lines: ± one sample standard deviation over seeds.{dots}"
 
 
@@ -77,6 +77,11 @@ def add_legend(sheet: Sheet, look: Dict[str, Look], rows: Sequence[Row], paper: 
         labels.append("the paper's figure")
     hosts = len(set(map(host_name, look)))
     return sheet.legend(handles, labels, caption(rows), hosts if hosts > 1 else 4)
+
+
+def set_title(column: str) -> str:
+    """A column of a table as a picture calls it."""
+    return "validation" if column == OWN_SETS[1] else column
 
 
 def finish(panel: Any) -> None:

@@ -104,7 +104,7 @@ def _on_validation(columns: Sequence[str], runs: Sequence[Result]) -> List[str]:
     chosen = ["alpha and beta"] if any(_searched(run) for run in runs) else []
     if any(run["config"].get("TEST", {}).get("FINAL_MODEL") == "best_val" for run in runs):
         chosen.append("the checkpoint")
-    end = f", on which {' and '.join(chosen)} of some runs were chosen: too high for them" if chosen else ""
+    end = f", on which {' and '.join(chosen)} of some runs were chosen, which favours those" if chosen else ""
     return [f"val: validation images (TEST.SPLIT val){end}."]
 
 

@@ -24,6 +24,7 @@ LONG_SETS = {
     "test": 70.0,
     "package.data:HandwrittenHistoricalManuscriptsOfTheEleventhCentury": 40.0,
     "WWWWWWWWWWWWWWWWWWWWWWWW": 50.0,
+    "AnotherSetOfPicturesWithAVeryLongName" * 3: 30.0,
 }
 HOSTS = ("CoOp", "LinearProbe", "PromptSRC", "VPT")
 

@@ -121,6 +121,7 @@ def test_csv_and_latex_say_the_same(runs):
     lines = list(csv.DictReader(io.StringIO(comma_separated(made))))
     (line,) = (line for line in lines if (line["row"], line["set"]) == ("gain by CoOpDHO", "test"))
     assert (line["mean"], line["seeds"], line["values"], line["kind"]) == ("7.0", "2", "8.0 6.0", "gain")
+    assert float(line["std"]) == pytest.approx(2**0.5)
     text = latex(made[0])
     assert r"CoOp & $62.00$ {\scriptsize$\pm$2.83} &" in text and r"accuracy (\%) & test & V2" in text
     assert text.count(r"\midrule") == 2 and text.count(r" \\") == len(made[0].rows) + 1
