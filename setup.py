@@ -23,6 +23,7 @@ setup(
         "torchvision>=0.16",
         "open_clip_torch>=3.0",
         "yacs>=0.1.8",
+        "pyyaml",
         "tabulate",
         "tqdm",
         "numpy",

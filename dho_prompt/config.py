@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 from yacs.config import CfgNode
 
+from dho_prompt.settings import as_float, flat, literal, read_settings, refuse_unplain
+
 PARTS = ("methods", "distill", "teachers")  # packages whose modules declare keys of their own
 PRECISIONS = ("fp32", "fp16", "amp", "bf16")
 HEADS = ("linear", "cosine")
@@ -157,37 +159,32 @@ def merge_file(cfg: CfgNode, path: str) -> None:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is not YAML, a key is unknown (the message names the nearest known ones), or a value has
-            another type.
+        ValueError: it is not YAML (see :func:`read_settings`), a key is unknown (the message names the nearest known
+            ones), or a value has another type or is infinite or no number.
     """
-    try:
-        with open(path, encoding="utf-8") as file:
-            node = CfgNode.load_cfg(file)
-    except FileNotFoundError:
-        raise FileNotFoundError(f"there is no configuration file {path}") from None
-    except Exception as error:  # yacs and yaml have no common class for malformed files
-        raise ValueError(f"{path} is not a readable YAML configuration: {error}") from error
-    _merge(cfg, {key: _leaf(node, key) for key in known_keys(node)}, where=path)
+    _merge(cfg, read_settings(path), where=path)
 
 
 def merge_opts(cfg: CfgNode, opts: Sequence[str]) -> None:
     """Merge ``KEY VALUE`` pairs from the command line into ``cfg``; the errors are those of :func:`merge_file`."""
     if len(opts) % 2:
         raise ValueError(f"overrides come in pairs KEY VALUE; got {len(opts)} words: {' '.join(opts)}")
-    values = {key: CfgNode._decode_cfg_value(value) for key, value in zip(opts[0::2], opts[1::2])}
+    values = {key: literal(value) for key, value in zip(opts[0::2], opts[1::2])}
     _merge(cfg, values, where="the command line")
 
 
 def merge_plain(cfg: CfgNode, settings: dict[str, Any], where: str) -> None:
     """Merge what :func:`plain` gave, read from the file ``where``; the errors are those of :func:`merge_file`."""
-    node = CfgNode(settings)
-    _merge(cfg, {key: _leaf(node, key) for key in known_keys(node)}, where)
+    _merge(cfg, dict(flat(settings)), where)
 
 
 def _merge(cfg: CfgNode, values: dict[str, Any], where: str) -> None:
     known = set(known_keys(cfg))
     for key, value in values.items():
         if key not in known:
+            inside = [name for name in sorted(known) if name.startswith(f"{key}.")]
+            if inside:
+                raise ValueError(f"{key} in {where} is {value!r}, but it is a group of settings such as {inside[0]}")
             near = difflib.get_close_matches(key, known, n=3, cutoff=0.5)
             near = near or [name for name in sorted(known) if name.endswith("." + key.split(".")[-1])][:3]
             hint = f"; did you mean {' or '.join(near)}?" if near else ""
@@ -198,10 +195,10 @@ def _merge(cfg: CfgNode, values: dict[str, Any], where: str) -> None:
 def _set(cfg: CfgNode, key: str, value: Any, where: str) -> None:
     default = _leaf(cfg, key)
     if isinstance(value, str) and not isinstance(default, str):
-        value = CfgNode._decode_cfg_value(value)  # YAML reads (32, 32) and 1e-5 as text
+        value = literal(value)  # YAML reads (32, 32) and 1e-5 as text
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if isinstance(default, float) and is_number:
-        value = float(value)  # yacs itself refuses 1 where the default is 1.0
+        value = as_float(value)  # yacs itself refuses 1 where the default is 1.0
     elif isinstance(default, str) and is_number:
         value = str(value)
     elif isinstance(default, (tuple, list)) and isinstance(value, (tuple, list)):
@@ -212,6 +209,7 @@ def _set(cfg: CfgNode, key: str, value: Any, where: str) -> None:
             f"{key} in {where} is {value!r} ({type(value).__name__}); it takes a {type(default).__name__} "
             f"such as {default!r}"
         )
+    refuse_unplain(value, f"{key} in {where} is {value!r}")
     *parents, leaf = key.split(".")
     for name in parents:
         cfg = cfg[name]

@@ -3,7 +3,7 @@
 import pytest
 from yacs.config import CfgNode
 
-from dho_prompt.config import differences, extend_cfg, merge_file, merge_opts, plain
+from dho_prompt.config import differences, extend_cfg, merge_file, merge_opts, merge_plain, plain
 
 
 @pytest.fixture
@@ -83,6 +83,47 @@ def test_other_mistakes_are_named(cfg, tmp_path):
     (tmp_path / "bad.yaml").write_text("OPTIM: [1, 2\n")
     with pytest.raises(ValueError, match="bad.yaml is not a readable YAML"):
         merge_file(cfg, str(tmp_path / "bad.yaml"))
+
+
+@pytest.mark.parametrize(
+    "key, value",
+    [("OPTIM.LR", "1e999"), ("OPTIM.LR", "-1e999"), ("OPTIM.LR", "1" + "0" * 400), ("INPUT.SIZE", "(32, 1e999)")],
+)
+def test_numbers_that_no_record_can_hold_are_named(cfg, tmp_path, key, value):
+    with pytest.raises(ValueError, match=f"{key} in the command line is .*inf.*; numbers must be finite"):
+        merge_opts(cfg, [key, value])
+    path = tmp_path / "c.yaml"
+    path.write_text(f"{key}: {value}\n")
+    with pytest.raises(ValueError, match=f"{key} in .*c.yaml is .*; numbers must be finite"):
+        merge_file(cfg, str(path))
+    assert cfg.OPTIM.LR == 0.002 and cfg.INPUT.SIZE == (224, 224)
+
+
+def test_yamls_own_names_for_such_numbers(cfg, tmp_path):
+    path = tmp_path / "c.yaml"
+    for text in ("OPTIM: {LR: .inf}", "OPTIM: {LR: .nan}", "INPUT: {SIZE: [1, .nan]}"):
+        path.write_text(text)
+        with pytest.raises(ValueError, match="c.yaml is .*; numbers must be finite"):
+            merge_file(cfg, str(path))
+    with pytest.raises(ValueError, match="OPTIM.LR in the record is nan; numbers must be finite"):
+        merge_plain(cfg, {"OPTIM": {"LR": float("nan")}}, "the record")
+
+
+def test_a_file_that_python_would_run_is_refused(cfg, tmp_path):
+    path = tmp_path / "c.py"
+    path.write_text(f"open({str(tmp_path / 'marker')!r}, 'w').close()\ncfg = {{'OPTIM': {{'LR': 1.0}}}}\n")
+    with pytest.raises(ValueError, match=r"c\.py has another ending than \.yaml or \.yml"):
+        merge_file(cfg, str(path))
+    assert not (tmp_path / "marker").exists() and cfg.OPTIM.LR == 0.002
+
+
+def test_a_group_is_no_setting(cfg, tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text("OPTIM:\n")
+    with pytest.raises(ValueError, match="OPTIM in .*c.yaml is None, but it is a group of settings such as OPTIM.LR"):
+        merge_file(cfg, str(path))
+    with pytest.raises(ValueError, match="values are texts, numbers"):
+        merge_opts(cfg, ["INPUT.SIZE", "(1j, 2)"])
 
 
 def test_differences_between_configs(cfg):

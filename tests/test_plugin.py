@@ -18,6 +18,7 @@ from dho_prompt.hosts.errors import dassl_may_break
 from dho_prompt.hosts.own import check_same_view
 from dho_prompt.hosts.repairs import repaired
 from dho_prompt.hosts.with_dho import with_dho
+from dho_prompt.runs.resume import Resumable
 from dho_prompt.train import parser, setup_cfg
 from stand_in_hosts import HOSTS, EngineStep, HostBase, LossStep, ScaledStep, TupleStep
 
@@ -41,8 +42,8 @@ def build(train_args, tmp_path):
 
 
 def alone(host):
-    """The host by itself; the embedded engine's trainers save and resume through Resumable."""
-    return type(f"{host.__name__}Alone", (engine.Resumable, host), {})
+    """The host by itself; the embedded engine saves and resumes through Resumable."""
+    return type(f"{host.__name__}Alone", (Resumable, host), {})
 
 
 def log_of(capsys):

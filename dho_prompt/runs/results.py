@@ -6,23 +6,11 @@ import math
 from pathlib import Path
 from typing import Any, Dict, Iterable, List, Sequence, Tuple
 
-from dho_prompt.files import PathLike, read_json
-from dho_prompt.runs.folder import EVALUATION, RESULTS
+from dho_prompt.files import PathLike
+from dho_prompt.runs.folder import AGAIN, EVALUATION, RESULTS, read_result
 
 Result = Dict[str, Any]  # the content of a result file, and under "file" where it lies
-NEEDED = (
-    "trainer",
-    "dataset",
-    "shots",
-    "seed",
-    "accuracy",
-    "split",
-    "epochs",
-    "device",
-    "engine",
-    "versions",
-    "config",
-)
+NEEDED = ("split", "epochs", "device", "engine", "versions")  # for a table, beside what every result has
 
 
 def read_results(folders: Iterable[PathLike], file: str = RESULTS) -> List[Result]:
@@ -34,7 +22,7 @@ def read_results(folders: Iterable[PathLike], file: str = RESULTS) -> List[Resul
 
     Raises:
         FileNotFoundError: there is none.
-        ValueError: one is damaged, or holds what is no result; the message names it.
+        ValueError: one is damaged, is no result, or has a test set without images or numbers; the message names it.
     """
     folders = [Path(folder) for folder in folders]
     paths = sorted({path for folder in folders for path in folder.rglob(file)})
@@ -45,7 +33,7 @@ def read_results(folders: Iterable[PathLike], file: str = RESULTS) -> List[Resul
         raise FileNotFoundError(f"no {file} below {', '.join(map(str, folders))}: {hint}")
     results = []
     for path in paths:
-        result = read_json(path)
+        result = read_result(path)
         _check(result, path)
         results.append({**result, "file": str(path)})
     return results
@@ -69,10 +57,11 @@ def where(result: Result) -> str:
     return str(Path(result["file"]).parent) if "file" in result else f"{result['trainer']}, seed {result['seed']}"
 
 
-def _check(result: Any, path: Path) -> None:
-    missing = [key for key in NEEDED if key not in result] if isinstance(result, dict) else list(NEEDED)
+def _check(result: Result, path: Path) -> None:
+    """What :func:`dho_prompt.runs.folder.read_result` leaves open: every test set counts here."""
+    missing = [key for key in NEEDED if key not in result]
     if missing:
-        raise ValueError(f"{path} is not the result of a run: it has no {', '.join(missing)}. Remove or rename it")
+        raise ValueError(f"{path} has no {', '.join(missing)}, so nothing can be said of it; {AGAIN}")
     for measure in ("accuracy", "ece"):
         for name, found in result.get(measure, {}).items():
             if found.get("images") == 0:
@@ -81,7 +70,7 @@ def _check(result: Any, path: Path) -> None:
                     "run again, or leave the set out of TEST.SHIFTED_SETS"
                 )
             for head, value in found.items():
-                if head != "images" and not (isinstance(value, (int, float)) and math.isfinite(value)):
+                if not (isinstance(value, (int, float)) and math.isfinite(value)):
                     raise ValueError(
                         f"{path}: {measure} of {name} ({head}) is {value}, which is no number; test the run again"
                     )

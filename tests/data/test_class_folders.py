@@ -34,5 +34,5 @@ def test_large_listings_are_remembered_until_a_folder_changes(tmp_path, monkeypa
         capsys.readouterr()
         assert len(class_folders.list_class_folders(folder)["n2"]) == 6
         assert f"{index} is damaged" in capsys.readouterr().out
-    assert set(json.loads(index.read_text())) == {"stamps", "files"}
+    assert set(json.loads(index.read_text())) == {"stamps", "files", "sha256"}
     assert sorted(os.listdir(folder.parent)) == ["train", "train.index.json"]

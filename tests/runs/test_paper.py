@@ -1,11 +1,11 @@
 """The paper's figures stand beside ours where the two are of the same experiment, and nowhere else."""
 
 import pytest
-from made_results import result, with_config
 
 from dho_prompt.runs.paper import SETS, TABLE_13
 from dho_prompt.runs.render import markdown
 from dho_prompt.runs.table import tables
+from made_results import result, with_config
 
 EPOCHS = {"CoOp": 50, "PromptSRC": 20, "VPT": 20, "LinearProbe": 20}
 

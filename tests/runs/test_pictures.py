@@ -7,16 +7,16 @@ import pytest
 
 pytest.importorskip("matplotlib")
 
-from made_results import result, three_rows, with_config
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from picture_faults import faults, spread_lines
 
 from dho_prompt.runs.curves import draw_shots, figure_over_shots, has_shots
 from dho_prompt.runs.figure import draw, figure_of
 from dho_prompt.runs.look import HUES, looks
 from dho_prompt.runs.sheet import Sheet, save, wrapped
 from dho_prompt.runs.table import tables
+from made_results import result, three_rows, with_config
+from picture_faults import faults, spread_lines
 
 ONE = {"test": 70.0}
 LONG = "SemiSupervisedMultimodalPromptTuningWithConsistency"

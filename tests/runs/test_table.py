@@ -5,12 +5,12 @@ import io
 import json
 
 import pytest
-from made_results import result, with_config
 
 from dho_prompt.report import main
 from dho_prompt.runs.groups import labelled_by
 from dho_prompt.runs.render import cell, comma_separated, latex, markdown
 from dho_prompt.runs.table import tables
+from made_results import result, with_config
 
 
 @pytest.fixture

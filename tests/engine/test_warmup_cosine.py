@@ -1,9 +1,11 @@
+"""The warm-up and half cosine by iteration."""
+
 import math
 
 import pytest
 import torch
 
-from dho_prompt.schedules import warmup_cosine
+from dho_prompt.engine.schedules import warmup_cosine
 
 
 def rates(warmup, total, steps):

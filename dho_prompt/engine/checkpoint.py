@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from dho_prompt.checksums import records_match
+from dho_prompt.engine.foreign import read_weights
 from dho_prompt.files import atomic_write
-
-from .foreign import read_weights
 
 POINTER = "checkpoint"  # a text file beside the checkpoints: the name of the last one written
 BEST = "model-best.pth.tar"
@@ -40,20 +40,15 @@ def unwrap(model: nn.Module) -> nn.Module:
 
 
 def save_checkpoint(
-    state: dict[str, Any],
-    save_dir: str,
-    is_best: bool = False,
-    remove_module_from_keys: bool = True,
-    model_name: str = "",
-    verbose: bool = True,
+    state: dict[str, Any], save_dir: str, is_best: bool = False, model_name: str = "", verbose: bool = True
 ) -> str:
     """Write ``<save_dir>/model.pth.tar-<epoch>`` and then point ``<save_dir>/checkpoint`` to it.
 
     Args:
-        state: has at least ``state_dict`` and ``epoch`` (from 1); plain values and tensors only.
+        state: has at least ``state_dict`` and ``epoch`` (from 1); plain values and tensors only. DataParallel's prefix
+            is dropped from the names.
         save_dir: made when missing.
         is_best: also write ``model-best.pth.tar``.
-        remove_module_from_keys: drop DataParallel's prefix from the names.
         model_name: another file name.
         verbose: print where it went.
 
@@ -64,9 +59,7 @@ def save_checkpoint(
         TypeError: ``state`` holds something that could not be read back safely; the message says where.
         OSError: the disk is full or not writable; older checkpoints are untouched.
     """
-    state = dict(state)
-    if remove_module_from_keys:
-        state["state_dict"] = strip_module(state["state_dict"])
+    state = {**state, "state_dict": strip_module(state["state_dict"])}
     _require_plain(state, "checkpoint")
     path = os.path.join(save_dir, model_name or checkpoint_name(state["epoch"]))
     atomic_write(path, lambda file: torch.save(state, file))
@@ -82,7 +75,7 @@ def save_checkpoint(
 
 
 def load_checkpoint(fpath: str, weights: bool = False) -> dict[str, Any]:
-    """Read a checkpoint onto the CPU; no code inside the file is run.
+    """Read a checkpoint onto the CPU; no code inside the file is run, and its content must match its checksums.
 
     Args:
         fpath: the file.
@@ -98,8 +91,12 @@ def load_checkpoint(fpath: str, weights: bool = False) -> dict[str, Any]:
     if not os.path.isfile(fpath):
         raise FileNotFoundError(f"there is no checkpoint {fpath}")
     try:
+        checked = records_match(fpath)
         # always the CPU: the device it was saved from may be absent, and loading copies into place anyway
-        return torch.load(fpath, map_location="cpu", weights_only=True)
+        content = torch.load(fpath, map_location="cpu", weights_only=True)
+        if not checked:
+            print(f"Note: {fpath} has no checksums, so damage in it would not be noticed")
+        return content
     except OSError:
         raise
     except pickle.UnpicklingError as error:
@@ -116,33 +113,16 @@ def load_checkpoint(fpath: str, weights: bool = False) -> dict[str, Any]:
         ) from error
 
 
-def resume_from_checkpoint(
-    fdir: str, model: nn.Module, optimizer: Optimizer | None = None, scheduler: Any | None = None
-) -> int:
-    """Restore from the file that ``<fdir>/checkpoint`` names.
-
-    Returns:
-        The number of epochs done, which is the index of the next one.
+def restore(
+    checkpoint: dict[str, Any], path: str, model: nn.Module, optimizer: Optimizer | None, scheduler: Any | None
+) -> None:
+    """Load a checkpoint's parts into a model (strictly), an optimiser and a schedule, each on its own device.
 
     Raises:
-        FileNotFoundError: the pointer or the file it names is missing.
-        ValueError: the checkpoint cannot be read.
+        ValueError: the weights are of another model or another setting.
+        UnreadableCheckpoint: the state of the optimiser or of the schedule is malformed.
     """
-    pointer = os.path.join(fdir, POINTER)
-    if not os.path.isfile(pointer):
-        raise FileNotFoundError(f"there is no {pointer} to say which checkpoint is the last")
-    with open(pointer, encoding="utf-8") as file:
-        path = os.path.join(fdir, file.readline().strip())
-    print(f'Loading checkpoint from "{path}"')
-    checkpoint = load_checkpoint(path)
-    restore(checkpoint, model, optimizer, scheduler)
-    print(f"Previous epoch: {checkpoint['epoch']}")
-    return checkpoint["epoch"]
-
-
-def restore(checkpoint: dict[str, Any], model: nn.Module, optimizer: Optimizer | None, scheduler: Any | None) -> None:
-    """Load a checkpoint's parts into a model (strictly), an optimiser and a schedule, each on its own device."""
-    unwrap(model).load_state_dict(strip_module(checkpoint["state_dict"]))
+    load_strictly(unwrap(model), checkpoint, path)
     print("Loaded model weights")
     for name, part in (("optimizer", optimizer), ("scheduler", scheduler)):
         if part is None:
@@ -150,7 +130,10 @@ def restore(checkpoint: dict[str, Any], model: nn.Module, optimizer: Optimizer |
         if checkpoint.get(name) is None:
             print(f"The checkpoint has no {name} state; the {name} starts anew")
         else:
-            part.load_state_dict(checkpoint[name])
+            try:
+                part.load_state_dict(checkpoint[name])
+            except Exception as error:  # a malformed state can raise nearly anything
+                raise UnreadableCheckpoint(f"{path}: its {name} state cannot be restored ({error})") from error
             print(f"Loaded {name}")
 
 
