@@ -1,160 +1,152 @@
-"""Tables as pictures: bars over test sets, lines over the number of shots."""
+"""Tables as pictures: what DHO gains on each test set, and beside it the accuracies."""
 
 from __future__ import annotations
 
-import re
-import statistics
 from pathlib import Path
 from typing import Any, Dict, List, Sequence, Tuple
 
-from dho_prompt.files import atomic_write
-from dho_prompt.runs.table import HEADS, MEAN, MEASURES, Row, Table
+from dho_prompt.runs.look import (
+    Look,
+    add_legend,
+    finish,
+    limits,
+    looks,
+    percent_ticks,
+    reach,
+    seeds_in_words,
+    set_title,
+)
+from dho_prompt.runs.rows import MEAN, MEASURES, Row, Table, main_rows, mean_and_spread
+from dho_prompt.runs.sheet import EDGE, NORMAL, SMALL, Sheet, inches_of, save, wrapped
 
-COLOURS = ("#7f7f7f", "#5aa469", "#d1495b", "#30638e", "#edae49", "#7b5ea7", "#00798c", "#8d5b4c")
+GAIN_AXIS = {
+    "accuracy": "gain in accuracy by DHO (percentage points)",
+    "ece": "change of ECE by DHO (points, below 0 is better)",
+}
+WIDTH, HALF_WIDTH, NAMES = 9.0, 6.5, 1.6  # inches: with gains, without, of the sets' names
+SLOT = 0.17  # inches of a method within a test set
 
 
 def draw(tables: Sequence[Table], path: Path) -> Path:
-    """Bars: one panel per table, one group of bars per test set, whiskers of one standard deviation.
+    """Save :func:`figure_of` as a .png, .svg or .pdf file, atomically."""
+    return save(figure_of(tables), path)
 
-    The single heads of a method stand beside it in lighter shades of its colour; a short line across a bar is the
-    paper's figure for it.
+
+def figure_of(tables: Sequence[Table]) -> Any:
+    """Test sets from top to bottom, each with a line for each method; one strip per table.
+
+    Left the gains by DHO over the same method without it: zero line, mean and sample standard deviation over paired
+    seeds, single seeds as dots. Right the accuracies of the methods; a black stroke is the paper's figure. A table
+    without gains has the right panel alone. Axes of the same kind have the same ends in all strips.
 
     Args:
         tables: at least one, of one measure.
-        path: a .png, .svg or .pdf file, written atomically.
     """
-    colours = _colours(tables)
-    figure, panels = _panels(len(tables), 1, (1.5 + 1.6 * max(len(table.columns) for table in tables), 3.0))
-    for panel, table in zip(panels, tables):
-        rows = [row for row in table.rows if row.kind == "run"]
-        width = 0.84 / len(rows)
-        paper = {row.method: row.values for row in table.rows if row.kind == "paper"}
-        for number, row in enumerate(rows):
-            means, spreads = _statistics([row.values[name] for name in table.columns])
-            places = [column - 0.42 + width * (number + 0.5) for column in range(len(table.columns))]
-            look = {"color": colours[row.name], "label": row.name, "capsize": 1.5, "error_kw": {"linewidth": 0.7}}
-            panel.bar(places, means, width * 0.94, yerr=spreads, **look)
-            if row.name == row.method:
-                for place, column in zip(places, table.columns):
-                    if column in paper.get(row.method, {}):
-                        ends = (place - width / 2, place + width / 2)
-                        panel.plot(ends, paper[row.method][column] * 2, color="black", linewidth=1.2, label="paper")
-        panel.margins(x=0.02)
-        panel.set_xticks(range(len(table.columns)), [name.replace(" (", "\n(") for name in table.columns])
-        _finish(panel, table.title, table.measure)
-    _legend(figure, panels)
-    return _save(figure, path)
+    look, gains = looks(tables), [_gains(table) for table in tables]
+    names = [_set_names(table) for table in tables]
+    left = EDGE + 0.1 + max(inches_of(line, SMALL) for found in names for name in found for line in name.split("\n"))
+    ends = _ends(tables, gains)
+    sheet = Sheet(WIDTH if any(gains) else HALF_WIDTH)
+    for table, found, sets in zip(tables, gains, names):
+        sheet.title(f"{table.title}, {seeds_in_words(table)}")
+        panels = sheet.row(2 if found else 1, left, 0.2, _height(table, sets), above=0, below=0.52)
+        if found:
+            _gain_panel(panels[0], table, found, look, ends[0])
+        _accuracy_panel(panels[-1], table, look, ends[1])
+        panels[0].set_yticks(range(len(sets)), sets, fontsize=SMALL)
+        for panel in panels[1:]:
+            panel.set_yticks([])
+    drawn = [row for table, found in zip(tables, gains) for row in [*main_rows(table.rows).values(), *found.values()]]
+    return add_legend(sheet, look, drawn, any(map(_papers, tables)))
 
 
-def draw_shots(tables: Sequence[Table], path: Path) -> Path:
-    """Lines: accuracy against the number of shots (Figs. 5 and 6), bands of one standard deviation.
+def _gains(table: Table) -> Dict[str, Row]:
+    return {row.method: row for row in table.rows if row.kind == "gain"}
 
-    One row of panels per data set: its test set and, if there is one, the mean of the shifted sets.
 
-    Args:
-        tables: some of them of the same data set with different numbers of shots, see :func:`has_shots`.
-        path: a .png, .svg or .pdf file, written atomically.
-    """
-    datasets = _by_dataset(tables)
-    columns = [
-        name for name in ("test", MEAN) if all(name in table.columns for _, found in datasets for table in found)
+def _height(table: Table, names: Sequence[str]) -> float:
+    """Inches that hold a slot for each method in each set, and the longest name of a set."""
+    lines = max(1 + name.count("\n") for name in names)
+    each = max(0.14 + SLOT * len(main_rows(table.rows)), lines * SMALL * 1.35 / 72)
+    return max(len(names) * each, 0.55)
+
+
+def _ends(tables: Sequence[Table], gains: Sequence[Dict[str, Row]]) -> List[Tuple[float, float]]:
+    """Of the axes of gains, which show 0, and of the axes of the measure."""
+    differences = [
+        end for found in gains for row in found.values() for column in row.values for end in reach(row, column, True)
     ]
-    figure, panels = _panels(len(datasets), len(columns), (4.2, 3.0))
-    colours = _colours(tables)
-    for number, (dataset, found) in enumerate(datasets):
-        for column, panel in zip(columns, panels[number * len(columns) :]):
-            _lines(panel, found, column, colours)
-            _finish(panel, f"{dataset}, {column}", found[0].measure)
-            panel.set_xlabel("labelled images per class")
-    _legend(figure, panels)
-    return _save(figure, path)
+    rows = [row for table in tables for row in [*main_rows(table.rows).values(), *_papers(table).values()]]
+    values = [end for row in rows for column in row.values for end in reach(row, column, False)]
+    return [limits([0.0, *differences], 1.0), limits(values, 2.0, percent=True)]
 
 
-def has_shots(tables: Sequence[Table]) -> bool:
-    """Whether some data set has tables of several numbers of shots."""
-    return bool(_by_dataset(tables))
+def _papers(table: Table) -> Dict[str, Row]:
+    return {row.method: row for row in table.rows if row.kind == "paper" and row.method}
 
 
-def _by_dataset(tables: Sequence[Table]) -> List[Tuple[str, List[Table]]]:
-    found: Dict[str, List[Table]] = {}
-    for table in tables:
-        if re.fullmatch(r"\d+ shots?", table.labelled):
-            found.setdefault(table.dataset, []).append(table)
-    return [(dataset, made) for dataset, made in found.items() if len(made) > 1]
+def _places(table: Table) -> Dict[Tuple[str, str], float]:
+    """(column, method) -> height; sets are 1 apart and fill 0.8 of that."""
+    methods = list(main_rows(table.rows))
+    return {
+        (column, method): number + 0.8 * ((slot + 0.5) / len(methods) - 0.5)
+        for number, column in enumerate(table.columns)
+        for slot, method in enumerate(methods)
+    }
 
 
-def _lines(panel: Any, tables: Sequence[Table], column: str, colours: Dict[str, Any]) -> None:
-    lines: Dict[str, List[Tuple[int, List[float]]]] = {}
-    for table in tables:
-        for row in table.rows:
-            if row.kind == "run" and not _head(row):
-                lines.setdefault(row.name, []).append((int(table.labelled.split()[0]), row.values[column]))
-    for name, points in lines.items():
-        shots = [shots for shots, _ in points]
-        means, spreads = _statistics([values for _, values in points])
-        panel.plot(shots, means, marker="o", markersize=4, color=colours[name], label=name)
-        low, high = ([mean + sign * spread for mean, spread in zip(means, spreads)] for sign in (-1, 1))
-        panel.fill_between(shots, low, high, color=colours[name], alpha=0.15, linewidth=0)
-    every = sorted({shots for points in lines.values() for shots, _ in points})
-    panel.set_xscale("log", base=2)
-    panel.set_xticks(every, map(str, every))
-    panel.minorticks_off()
+def _gain_panel(
+    panel: Any, table: Table, gains: Dict[str, Row], look: Dict[str, Look], ends: Tuple[float, float]
+) -> None:
+    places = _places(table)
+    below = 0.8 * 0.3 / len(main_rows(table.rows))
+    panel.axvline(0, color="black", linewidth=0.8, zorder=1)
+    for method, row in gains.items():
+        for column in table.columns:
+            place = places[column, method]
+            _mark(panel, row, column, place, look[method])
+            if len(row.seeds) > 1:
+                dots = row.values[column]
+                panel.plot(dots, [place + below] * len(dots), ".", color=look[method].colour, markersize=3, zorder=2)
+    panel.set_xlim(*ends)
+    panel.set_xlabel(GAIN_AXIS[table.measure], fontsize=NORMAL)
+    _bands(panel, table)
 
 
-def _statistics(values: Sequence[Sequence[float]]) -> Tuple[List[float], List[float]]:
-    means = [statistics.fmean(seeds) for seeds in values]
-    return means, [statistics.stdev(seeds) if len(seeds) > 1 else 0.0 for seeds in values]
+def _accuracy_panel(panel: Any, table: Table, look: Dict[str, Look], ends: Tuple[float, float]) -> None:
+    places, papers = _places(table), _papers(table)
+    for method, row in main_rows(table.rows).items():
+        for column in table.columns:
+            _mark(panel, row, column, places[column, method], look[method])
+            if column in papers.get(method, row).values and method in papers:
+                stroke = {"color": "black", "marker": "|", "markersize": 9, "markeredgewidth": 1.5, "zorder": 4}
+                panel.plot(papers[method].values[column], [places[column, method]], **stroke)
+    panel.set_xlim(*ends)
+    percent_ticks(panel.xaxis, ends)
+    panel.set_xlabel(MEASURES[table.measure], fontsize=NORMAL)
+    _bands(panel, table)
 
 
-def _head(row: Row) -> str:
-    """`` (CE head)`` or `` (KD head)`` for the row of a single head, "" for a method's own."""
-    return next((suffix for suffix in HEADS.values() if suffix and row.name.endswith(suffix)), "")
+def _mark(panel: Any, row: Row, column: str, place: float, look: Look) -> None:
+    """The mean, and a line of one standard deviation to both sides where there are several seeds."""
+    mean, spread = mean_and_spread(row.values[column])
+    if spread is not None:
+        panel.plot([mean - spread, mean + spread], [place] * 2, color=look.colour, linewidth=1.3, zorder=2)
+    edge = {"markeredgecolor": look.colour, "markerfacecolor": look.face, "markersize": 5}
+    panel.plot([mean], [place], look.marker, zorder=3, **edge)
 
 
-def _colours(tables: Sequence[Table]) -> Dict[str, Tuple[float, ...]]:
-    """A colour per method, the same in all panels; its heads in lighter shades."""
-    from matplotlib.colors import to_rgb
-
-    rows = [row for table in tables for row in table.rows if row.kind == "run"]
-    methods = list(dict.fromkeys(row.method for row in rows))
-    white = {HEADS["ce"]: 0.45, HEADS["kd"]: 0.7}
-    found = {}
-    for row in rows:
-        light = white.get(_head(row), 0.0)
-        base = to_rgb(COLOURS[methods.index(row.method) % len(COLOURS)])
-        found[row.name] = tuple(part + (1 - part) * light for part in base)
-    return found
+def _bands(panel: Any, table: Table) -> None:
+    """Every other set on grey, the mean of the shifted sets below a line."""
+    for number in range(0, len(table.columns) - 1, 2):
+        panel.axhspan(number - 0.5, number + 0.5, color="0.95", linewidth=0, zorder=0)
+    if MEAN in table.columns:
+        panel.axhline(len(table.columns) - 1.5, color="0.6", linewidth=0.8, zorder=1)
+    panel.set_ylim(len(table.columns) - 0.5, -0.5)
+    finish(panel)
+    panel.spines["left"].set_visible(False)
+    panel.tick_params(axis="y", length=0)
 
 
-def _panels(rows: int, columns: int, size: Tuple[float, float]) -> Tuple[Any, List[Any]]:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(size[0] * columns, size[1] * rows + 0.7), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure, list(figure.subplots(rows, columns, squeeze=False).flat)
-
-
-def _finish(panel: Any, title: str, measure: str) -> None:
-    panel.set_title(title, fontsize=10)
-    panel.set_ylabel(MEASURES[measure])
-    panel.tick_params(labelsize=8)
-    panel.spines[["top", "right"]].set_visible(False)
-
-
-def _legend(figure: Any, panels: Sequence[Any]) -> None:
-    """One legend for all panels, below them, in lines of three."""
-    entries = {label: handle for panel in panels for handle, label in zip(*panel.get_legend_handles_labels())}
-    figure.legend(
-        entries.values(),
-        entries.keys(),
-        loc="outside lower center",
-        ncols=min(3, len(entries)),
-        fontsize=8,
-        frameon=False,
-    )
-
-
-def _save(figure: Any, path: Path) -> Path:
-    file_format = path.suffix[1:]
-    return atomic_write(path, lambda file: figure.savefig(file, format=file_format, dpi=150))
+def _set_names(table: Table) -> List[str]:
+    return [wrapped(set_title(name), NAMES, SMALL) for name in table.columns]

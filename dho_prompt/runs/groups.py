@@ -1,37 +1,31 @@
-"""Which runs belong together: result files, read and grouped by what may be compared and what may be averaged."""
+"""Which runs belong together: results grouped by what may be compared and what may be averaged."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from typing import Any, Dict, Iterable, List, Sequence, Tuple
+from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
 
 from dho_prompt.config import differences
-from dho_prompt.files import PathLike
-from dho_prompt.runs.folder import RESULTS, binding, read_result
+from dho_prompt.runs.folder import binding
+from dho_prompt.runs.results import Result, where
 
-Result = Dict[str, Any]  # the content of a result file
 ALONE = ", labeled only"
+OWN_FOLDER = "ImageFolder"  # DATASET.NAME of a folder of one's own
 
 
-def read_results(folders: Iterable[PathLike], file: str = RESULTS) -> List[Result]:
-    """All result files below the folders.
+class Group(NamedTuple):
+    """Runs that may be compared: one data set, one choice of labelled images.
 
-    Args:
-        folders: at any depth.
-        file: ``results.json`` of finished runs, or the name that an evaluation has written.
-
-    Raises:
-        FileNotFoundError: there is none.
-        ValueError: one is damaged or no result.
+    Attributes:
+        dataset: in words; two data sets have two names.
+        labelled: how the labelled images were chosen, see :func:`labelled_by`.
+        runs: row -> its runs, seeds rising.
     """
-    folders = [Path(folder) for folder in folders]
-    paths = sorted({path for folder in folders for path in folder.rglob(file)})
-    if not paths:
-        hint = "no run there is finished; run its training command again, it resumes"
-        if file != RESULTS:
-            hint = "no run there has that evaluation; scripts/ood_eval.sh makes it"
-        raise FileNotFoundError(f"no {file} below {', '.join(map(str, folders))}: {hint}")
-    return [read_result(path) for path in paths]
+
+    dataset: str
+    labelled: str
+    runs: Dict[str, List[Result]]
 
 
 def labelled_by(result: Result) -> str:
@@ -41,7 +35,7 @@ def labelled_by(result: Result) -> str:
         return f"labelled by {Path(dataset['LABELED_LIST']).name}"
     if dataset.get("LABELED_PERCENT"):
         return f"{dataset['LABELED_PERCENT']:g} %"
-    shots = result["shots"]
+    shots = _shots(result)
     return f"{shots} shot{'s' if shots > 1 else ''}" if shots > 0 else "all labelled"
 
 
@@ -62,47 +56,94 @@ def row_order(name: str) -> Tuple[str, bool, bool]:
     return host_name(name), name != host_name(name), not name.endswith(ALONE)
 
 
-def compared(results: Sequence[Result]) -> Dict[Tuple[str, str], Dict[str, List[Result]]]:
-    """(data set, how labelled) -> row -> its runs, seeds rising.
+def set_name(name: str, config: Dict[str, Any]) -> str:
+    """A data set as its reader knows it: a folder of one's own by the folder's name, a class without its module."""
+    if name == OWN_FOLDER:
+        return os.path.basename(_folder(config)) or name
+    return name.rpartition(":")[2]
+
+
+def compared(results: Sequence[Result]) -> List[Group]:
+    """The groups, by data set, the fewest labelled images first.
 
     Raises:
         ValueError: runs that would share a row differ in more than their seed, or a seed stands twice.
     """
-    groups: Dict[Tuple[str, str], Dict[str, List[Result]]] = {}
+    groups: Dict[Tuple[Any, ...], Dict[str, List[Result]]] = {}
     for result in sorted(results, key=_order):
-        rows = groups.setdefault((_dataset(result), labelled_by(result)), {})
+        rows = groups.setdefault((*_identity(result), labelled_by(result)), {})
         rows.setdefault(row_name(result), []).append(result)
     for rows in groups.values():
         for name, runs in rows.items():
             _check_alike(name, runs)
-    return {key: {name: rows[name] for name in sorted(rows, key=row_order)} for key, rows in groups.items()}
+    datasets = _names({key[:-1]: next(iter(rows.values()))[0] for key, rows in groups.items()})
+    return [
+        Group(datasets[key[:-1]], key[-1], {name: rows[name] for name in sorted(rows, key=row_order)})
+        for key, rows in groups.items()
+    ]
+
+
+def _shots(result: Result) -> int:
+    """Of the training: an evaluation may have been started without them."""
+    trained = result.get("evaluated", {}).get("trained_on", {}).get("NUM_SHOTS")
+    return result["shots"] if trained is None else trained
 
 
 def _order(result: Result) -> Tuple[Any, ...]:
-    dataset = result["config"].get("DATASET", {})
+    dataset, shots = result["config"].get("DATASET", {}), _shots(result)
     how = (bool(dataset.get("LABELED_LIST")), dataset.get("LABELED_PERCENT") or 0.0)
-    return (_dataset(result), *how, result["shots"] if result["shots"] > 0 else float("inf"), result["seed"])
+    return (*_identity(result), *how, shots if shots > 0 else float("inf"), result["seed"])
 
 
-def _dataset(result: Result) -> str:
-    trained_on = result.get("evaluated", {}).get("trained_on", {}).get("NAME") or result["dataset"]
-    return result["dataset"] if trained_on == result["dataset"] else f"{result['dataset']} (trained on {trained_on})"
+def _folder(config: Dict[str, Any]) -> str:
+    """DATASET.FOLDER, which may be relative to DATASET.ROOT, or DATASET.ROOT itself."""
+    dataset = config.get("DATASET", {})
+    return os.path.normpath(os.path.join(dataset.get("ROOT") or "", os.path.expanduser(dataset.get("FOLDER") or "")))
+
+
+def _identity(result: Result) -> Tuple[str, str, str, str, str]:
+    """What makes two data sets two: name, own folder, classes; name and classes that the model was trained on."""
+    dataset = result["config"].get("DATASET", {})
+    trained = result.get("evaluated", {}).get("trained_on", {})
+    name, classes = result["dataset"], dataset.get("SUBSAMPLE_CLASSES") or "all"
+    # below DATASET.ROOT, which may be another on another machine; without it the folder's own name
+    given = dataset.get("FOLDER")
+    folder = os.path.normpath(given) if given else os.path.basename(_folder(result["config"]))
+    folder = folder if name == OWN_FOLDER else ""
+    return name, folder, classes, trained.get("NAME") or name, trained.get("SUBSAMPLE_CLASSES") or classes
+
+
+def _names(first: Dict[Tuple[Any, ...], Result]) -> Dict[Tuple[Any, ...], str]:
+    """Identity -> name in words; what would be called the same is called by its full name."""
+    short = {identity: _in_words(identity, set_name(identity[0], run["config"])) for identity, run in first.items()}
+    full = {identity: _in_words(identity, identity[1] or identity[0]) for identity in first}
+    called = list(short.values())
+    return {identity: name if called.count(name) == 1 else full[identity] for identity, name in short.items()}
+
+
+def _in_words(identity: Tuple[Any, ...], name: str) -> str:
+    _, _, classes, trained_name, trained_classes = identity
+    name += "" if classes == "all" else f", {classes} classes"
+    parts = [trained_name] if trained_name != identity[0] else []
+    parts += [f"{trained_classes} classes"] if trained_classes != classes else []
+    return f"{name} (trained on {', '.join(parts)})" if parts else name
 
 
 def _check_alike(name: str, runs: Sequence[Result]) -> None:
     numbers = [result["seed"] for result in runs]
     twice = sorted({seed for seed in numbers if numbers.count(seed) > 1})
     if twice:
+        files = ", ".join(result["file"] for result in runs if result["seed"] == twice[0] and "file" in result)
         raise ValueError(
-            f"{name}: seed {twice[0]} has several results; name folders that hold one run per seed (one TAG, one "
-            "config)"
+            f"{name}: seed {twice[0]} has several results{f' ({files})' if files else ''}; name folders that hold one "
+            "run per seed (one TAG, one config)"
         )
     first = _without_seed(runs[0]["config"])
     for other in runs[1:]:
         changed = differences(first, _without_seed(other["config"]))
         if changed:
             raise ValueError(
-                f"{name}: seeds {runs[0]['seed']} and {other['seed']} are runs of different configurations and are not "
+                f"{name}: {where(runs[0])} and {where(other)} are runs of different configurations and are not "
                 f"averaged: {'; '.join(changed[:5])}"
             )
 

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import csv
 import io
-import statistics
 from typing import List, Sequence
 
-from dho_prompt.runs.table import MEASURES, Row, Table, seed_count
+from dho_prompt.runs.rows import MEASURES, Row, Table, mean_and_spread, seed_count
+
+LATEX = {
+    **{character: f"\\{character}" for character in "%&_#${}"},
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+}
 
 
 def cell(values: Sequence[float], signed: bool = False) -> str:
     """``mean ± sample standard deviation``, in percent or points."""
-    mean = f"{statistics.fmean(values):+.2f}" if signed else f"{statistics.fmean(values):.2f}"
-    return f"{mean} ± {statistics.stdev(values):.2f}" if len(values) > 1 else mean
+    mean, spread = mean_and_spread(values)
+    text = f"{mean:+.2f}" if signed else f"{mean:.2f}"
+    return text if spread is None else f"{text} ± {spread:.2f}"
 
 
 def _cells(row: Row, columns: Sequence[str]) -> List[str]:
@@ -46,9 +53,9 @@ def comma_separated(tables: Sequence[Table]) -> str:
     for table in tables:
         for row in table.rows:
             for column, values in row.values.items():
-                spread = statistics.stdev(values) if len(values) > 1 else ""
+                mean, spread = mean_and_spread(values)
                 start = [table.dataset, table.labelled, table.measure, row.name, row.kind, column]
-                write([*start, statistics.fmean(values), spread, len(values), " ".join(map(str, values))])
+                write([*start, mean, "" if spread is None else spread, len(values), " ".join(map(str, values))])
     return text.getvalue()
 
 
@@ -73,6 +80,4 @@ def _latex_cell(text: str) -> str:
 
 
 def _escape(text: str) -> str:
-    for character in "%&_#":
-        text = text.replace(character, f"\\{character}")
-    return text
+    return "".join(LATEX.get(character, character) for character in text)

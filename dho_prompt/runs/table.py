@@ -3,59 +3,13 @@
 from __future__ import annotations
 
 import statistics
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Sequence
 
-from dho_prompt.runs.groups import Result, compared, host_name
-from dho_prompt.runs.paper import SETS, SOURCE, ZERO_SHOT, of_the_paper, paper_row
-
-HEADS = {"blend": "", "ce": " (CE head)", "kd": " (KD head)"}
-MEAN = "mean shifted"
-MEASURES = {"accuracy": "accuracy (%)", "ece": "ECE (%, 15 bins)"}
-
-
-class Row(NamedTuple):
-    """One predictor, or a difference of two.
-
-    Attributes:
-        name: what stands before it.
-        values: column -> one value per seed, seeds rising; percent, or points.
-        kind: ``run``; ``gain`` of DHO over its host; ``paper``; ``difference`` of ours to the paper.
-        method: the row of runs that it belongs to.
-    """
-
-    name: str
-    values: Dict[str, List[float]]
-    kind: str = "run"
-    method: str = ""
-
-    @property
-    def signed(self) -> bool:
-        return self.kind in ("gain", "difference")
-
-
-class Table(NamedTuple):
-    """One comparison: the runs of one data set and one choice of labelled images.
-
-    Attributes:
-        dataset, labelled: what the runs were trained on.
-        measure: a key of :data:`MEASURES`.
-        columns: test sets; those with fewer classes than the model say among how many their images were scored.
-        rows: see :class:`Row`.
-        protocol: one line per method: backbone, seeds, epochs, images, teacher, mix, splits, engine.
-        notes: what else the reader must know.
-    """
-
-    dataset: str
-    labelled: str
-    measure: str
-    columns: List[str]
-    rows: List[Row]
-    protocol: List[str]
-    notes: List[str]
-
-    @property
-    def title(self) -> str:
-        return f"{self.dataset}, {self.labelled}"
+from dho_prompt.runs.beside_paper import beside_the_paper
+from dho_prompt.runs.gains import gains
+from dho_prompt.runs.groups import Group, compared, set_name
+from dho_prompt.runs.results import Result, by_tested, untested_message
+from dho_prompt.runs.rows import HEADS, MEAN, OWN_SETS, Row, Table
 
 
 def tables(results: Sequence[Result], measure: str = "accuracy") -> List[Table]:
@@ -63,54 +17,71 @@ def tables(results: Sequence[Result], measure: str = "accuracy") -> List[Table]:
 
     Args:
         results: contents of result files.
-        measure: ``accuracy``, with gains and the paper's figures, or ``ece``, the calibration errors.
+        measure: ``accuracy``, with the paper's figures, or ``ece``, the calibration errors.
 
     Raises:
-        ValueError: runs that would share a row differ in more than their seed, a seed stands twice, or a file is too
-            old to hold the measure.
+        ValueError: runs that would share a row differ in more than their seed, a seed stands twice, a run was not
+            tested, a file is too old to hold the measure, or the runs have no test set in common.
     """
+    untested = by_tested(results)[1]
+    if untested:
+        raise ValueError(untested_message(untested))
     for result in results:
         if measure not in result:
             raise ValueError(
                 f"the {result['trainer']} run of seed {result['seed']} was written without calibration errors; "
                 "evaluate it again (scripts/ood_eval.sh)"
             )
-    return [_table(*key, runs, measure) for key, runs in compared(results).items()]
+    return [_table(group, measure) for group in compared(results)]
 
 
-def _table(dataset: str, labelled: str, runs: Dict[str, List[Result]], measure: str) -> Table:
-    everyone = [run for seeds in runs.values() for run in seeds]
-    labels = {label: name for name, label in _labels(everyone[0]).items()}
-    columns = [label for label in labels if all(label in _labels(run).values() for run in everyone)]
-    partly = sorted({label for run in everyone for label in _labels(run).values()} - set(columns))
-    notes = [f"Not tested by all runs, so left out: {', '.join(partly)}."] if partly else []
-    rows = [row for method, seeds in runs.items() for row in _rows(method, seeds, columns, labels, measure)]
+def _table(group: Group, measure: str) -> Table:
+    everyone = [run for seeds in group.runs.values() for run in seeds]
+    sets = {column: name for name, column in _columns(everyone[0]).items()}
+    columns = [column for column in sets if all(column in _columns(run).values() for run in everyone)]
+    partly = sorted({column for run in everyone for column in _columns(run).values()} - set(columns))
+    if not columns:
+        tested = "; ".join(
+            f"{method} on {', '.join(_columns(seeds[0]).values())}" for method, seeds in group.runs.items()
+        )
+        raise ValueError(
+            f"{group.dataset}, {group.labelled}: the runs have no test set in common ({tested}). Name those of one "
+            "kind, or test them again on the same sets (scripts/ood_eval.sh, or TEST.SPLIT)"
+        )
+    rows = [row for method, seeds in group.runs.items() for row in _rows(method, seeds, columns, sets, measure)]
     columns = _add_means(rows, columns)
+    found, notes = gains(rows, group.runs, measure)
     if measure == "accuracy":
-        gains, reasons = _gains(rows, runs)
-        rows += gains + _beside_the_paper(rows, runs, labelled, columns, labels)
-        notes += reasons + ([f"Paper: {SOURCE}."] if any(row.kind == "paper" for row in rows) else [])
-    protocol = [_protocol(method, seeds) for method, seeds in runs.items()]
-    return Table(dataset, labelled, measure, columns, rows, protocol, notes)
+        paper, sentences = beside_the_paper(rows, group, columns, sets)
+        found, notes = found + paper, notes + sentences
+    if partly:
+        notes.insert(0, f"Not tested by all runs, so left out: {', '.join(partly)}.")
+    notes = _on_validation(columns, everyone) + notes
+    protocol = [_protocol(method, seeds) for method, seeds in group.runs.items()]
+    return Table(group.dataset, group.labelled, measure, columns, rows + found, protocol, notes)
 
 
-def _labels(run: Result) -> Dict[str, str]:
+def _columns(run: Result) -> Dict[str, str]:
     """Test set -> heading of its column."""
+    classes = run.get("classes", {})
+    whole = next((classes[name]["own"] for name in OWN_SETS if name in classes), None)
     found = {}
     for name in run["accuracy"]:
-        classes = run.get("classes", {}).get(name)
-        fewer = classes is not None and classes["own"] != run["classes"]["test"]["own"]
-        found[name] = f"{name} ({classes['scored']}-way)" if fewer else name
+        heading = set_name(name, run["config"])
+        heading = name if heading in found.values() else heading
+        fewer = name in classes and classes[name]["own"] != (whole or classes[name]["own"])
+        found[name] = f"{heading} ({classes[name]['scored']}-way)" if fewer else heading
     return found
 
 
-def _rows(method: str, seeds: List[Result], columns: List[str], labels: Dict[str, str], measure: str) -> List[Row]:
-    heads = [head for head in HEADS if all(head in run["accuracy"]["test"] for run in seeds)]
+def _rows(method: str, seeds: List[Result], columns: List[str], sets: Dict[str, str], measure: str) -> List[Row]:
+    heads = [head for head in HEADS if all(head in run[measure][sets[columns[0]]] for run in seeds)]
     return [
         Row(
             method + (HEADS[head] if len(heads) > 1 else ""),
-            {column: [run[measure][labels[column]][head] for run in seeds] for column in columns},
+            {column: [run[measure][sets[column]][head] for run in seeds] for column in columns},
             method=method,
+            seeds=tuple(run["seed"] for run in seeds),
         )
         for head in heads
     ]
@@ -118,7 +89,7 @@ def _rows(method: str, seeds: List[Result], columns: List[str], labels: Dict[str
 
 def _add_means(rows: List[Row], columns: List[str]) -> List[str]:
     """Give every row the mean of its shifted sets, seed by seed, if there are several; returns the columns."""
-    shifted = [name for name in columns if name != "test"]
+    shifted = [name for name in columns if name not in OWN_SETS]
     if len(shifted) < 2:
         return columns
     for row in rows:
@@ -126,71 +97,15 @@ def _add_means(rows: List[Row], columns: List[str]) -> List[str]:
     return [*columns, MEAN]
 
 
-def _gains(rows: List[Row], runs: Dict[str, List[Result]]) -> Tuple[List[Row], List[str]]:
-    """Each row with DHO minus its host, over the seeds that both have; notes say why a gain is missing."""
-    gains, notes = [], []
-    main = {row.method: row for row in reversed(rows)}  # the first row of a method: its blend, or its only head
-    for method, seeds in runs.items():
-        host = host_name(method)
-        if host == method or host not in runs:
-            continue
-        places = [{run["seed"]: number for number, run in enumerate(found)} for found in (runs[host], seeds)]
-        common = sorted(set(places[0]) & set(places[1]))
-        other = [seed for seed in common if not _same_labelled(runs[host][places[0][seed]], seeds[places[1][seed]])]
-        if other or not common:
-            why = f"with seed {other[0]} they have other labelled images" if other else "they have no seed in common"
-            notes.append(f"No gain of {method} over {host} is given: {why}.")
-            continue
-        if len(common) < max(map(len, places)):
-            notes.append(f"The gain of {method} over {host} is of seeds {' '.join(map(str, common))} alone.")
-        pairs = [(places[0][seed], places[1][seed]) for seed in common]
-        before, after = main[host].values, main[method].values
-        values = {column: [after[column][b] - before[column][a] for a, b in pairs] for column in before}
-        gains.append(Row(f"gain by {method}", values, "gain", method))
-    return gains, notes
-
-
-def _same_labelled(first: Result, second: Result) -> bool:
-    splits = first["split"], second["split"]
-    return None not in splits and splits[0]["labelled_hash"] == splits[1]["labelled_hash"]
-
-
-def _beside_the_paper(
-    rows: List[Row], runs: Dict[str, List[Result]], labelled: str, columns: List[str], labels: Dict[str, str]
-) -> List[Row]:
-    """The paper's figure for each method that it has, and what ours is above it."""
-    main = {row.method: row for row in reversed(rows)}
-    found = []
-    for method, seeds in runs.items():
-        theirs = paper_row(method, labelled, seeds[0]["config"])
-        if theirs is None:
-            continue
-        paper = _paper_values(theirs, seeds[0], columns, labels)
-        ours = {column: statistics.fmean(main[method].values[column]) for column in paper}
-        found.append(Row(f"{method}, paper", {column: [value] for column, value in paper.items()}, "paper", method))
-        found.append(
-            Row(f"{method}, ours - paper", {c: [ours[c] - value] for c, value in paper.items()}, "difference", method)
-        )
-    if "ZeroshotCLIP" not in runs and all(of_the_paper(seeds[0]["config"]) for seeds in runs.values()):
-        seeds = next(iter(runs.values()))
-        values = _paper_values(dict(zip(SETS, ZERO_SHOT.accuracy)), seeds[0], columns, labels)
-        found.insert(0, Row("zero-shot CLIP, paper", {c: [value] for c, value in values.items()}, "paper"))
-    return found
-
-
-def _paper_values(
-    theirs: Dict[str, float], run: Result, columns: List[str], labels: Dict[str, str]
-) -> Dict[str, float]:
-    """By our columns; the paper's ImageNet-A and -R are of 200 classes, so not beside ours of 1000."""
-    values = {}
-    for column in columns:
-        name = labels.get(column)
-        classes = run.get("classes", {}).get(name, {})
-        if name in theirs and classes.get("own") == classes.get("scored"):
-            values[column] = theirs[name]
-    if MEAN in columns and all(column in values for column in columns if column != MEAN):
-        values[MEAN] = statistics.fmean(value for column, value in values.items() if column != "test")
-    return values
+def _on_validation(columns: Sequence[str], runs: Sequence[Result]) -> List[str]:
+    """That TEST.SPLIT val gives no test results, and what was chosen on the very images."""
+    if "val" not in columns:
+        return []
+    chosen = ["alpha and beta"] if any(_searched(run) for run in runs) else []
+    if any(run["config"].get("TEST", {}).get("FINAL_MODEL") == "best_val" for run in runs):
+        chosen.append("the checkpoint")
+    end = f", on which {' and '.join(chosen)} of some runs were chosen, which favours those" if chosen else ""
+    return [f"val: validation images (TEST.SPLIT val){end}."]
 
 
 def _protocol(method: str, seeds: Sequence[Result]) -> str:
@@ -212,11 +127,8 @@ def _protocol(method: str, seeds: Sequence[Result]) -> str:
 
 def _mixes(seeds: Sequence[Result]) -> str:
     mixes: Dict[str, Any] = dict.fromkeys(f"alpha {run['mix']['alpha']}, beta {run['mix']['beta']}" for run in seeds)
-    how = "searched on validation" if seeds[0]["mix"]["chosen"].startswith("searched") else "fixed"
-    return f"{' | '.join(mixes)} ({how})"
+    return f"{' | '.join(mixes)} ({'searched on validation' if _searched(seeds[0]) else 'fixed'})"
 
 
-def seed_count(table: Table) -> Optional[int]:
-    """How many seeds every row of runs has; None if they differ."""
-    counts = {len(row.values["test"]) for row in table.rows if row.kind == "run"}
-    return counts.pop() if len(counts) == 1 else None
+def _searched(run: Result) -> bool:
+    return run.get("mix", {}).get("chosen", "").startswith("searched")

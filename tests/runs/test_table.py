@@ -3,38 +3,14 @@
 import csv
 import io
 import json
-import warnings
 
 import pytest
 
 from dho_prompt.report import main
-from dho_prompt.runs.figure import draw, draw_shots, has_shots
-from dho_prompt.runs.groups import labelled_by, read_results
-from dho_prompt.runs.paper import SETS, TABLE_13
+from dho_prompt.runs.groups import labelled_by
 from dho_prompt.runs.render import cell, comma_separated, latex, markdown
 from dho_prompt.runs.table import tables
-
-
-def result(
-    trainer, seed, accuracy, shots=4, lr=0.002, labelled="abc", pool=800, dataset="Digits", backbone="s", **more
-):
-    heads = {"blend": 0, "ce": 1, "kd": -1} if trainer.endswith("DHO") else {"ce": 0}
-    sets = {name: {head: value + shift for head, shift in heads.items()} for name, value in accuracy.items()}
-    made = {
-        "trainer": trainer, "dataset": dataset, "shots": shots, "seed": seed,
-        "accuracy": {name: {**found, "images": 10} for name, found in sets.items()},
-        "ece": {name: {head: value / 10 for head, value in found.items()} for name, found in sets.items()},
-        "classes": {name: {"own": 10, "scored": 10} for name in sets}, "epochs": 5, "device": "cpu",
-        "split": {"hash": f"h{seed}", "labelled_hash": f"{labelled}{seed}", "labelled": 40, "unlabelled": pool},
-        "engine": "embedded 0", "versions": {"torch": "2"},
-        "config": {
-            "SEED": seed, "OUTPUT_DIR": f"o{seed}", "OPTIM": {"LR": lr}, "DATASET": {"NAME": dataset},
-            "MODEL": {"BACKBONE": {"NAME": backbone}}, "TRAINER": {},
-        },
-    }  # fmt: skip
-    if "blend" in heads:
-        made.update(mix={"alpha": 0.5, "beta": 1.0, "chosen": "fixed"}, teacher={"name": "t"})
-    return {**made, **more}
+from made_results import result, with_config
 
 
 @pytest.fixture
@@ -88,7 +64,7 @@ def test_one_seed_has_no_spread(runs):
 def test_a_gain_is_of_the_seeds_that_both_have_and_of_the_same_labelled_images(runs):
     (table,) = tables(runs[:3])
     assert rows_of(table, "gain")["gain by CoOpDHO"]["test"] == [6.0]
-    assert "of seeds 2 alone" in markdown(table) and "over the seeds" in markdown(table)
+    assert "of seed 2 alone" in markdown(table) and "over the seeds" in markdown(table)
     other = [result("CoOpDHO", seed, {"test": 68.0}, labelled="xyz") for seed in (1, 2)]
     (table,) = tables(runs[:2] + other)
     assert not rows_of(table, "gain") and "with seed 1 they have other labelled images" in markdown(table)
@@ -97,10 +73,6 @@ def test_a_gain_is_of_the_seeds_that_both_have_and_of_the_same_labelled_images(r
     assert not rows_of(table, "gain") and "no seed in common" in markdown(table)
     (table,) = tables([runs[0], {**runs[3], "split": None}])
     assert not rows_of(table, "gain") and "images not recorded" in markdown(table)
-
-
-def with_config(run, **dataset):
-    return {**run, "config": {**run["config"], "DATASET": {**run["config"]["DATASET"], **dataset}}}
 
 
 def test_runs_are_grouped_by_data_set_and_choice_of_labelled_images(runs):
@@ -131,71 +103,14 @@ def test_what_differs_is_not_averaged(runs):
         tables(runs + [runs[0]])
 
 
-def imagenet(trainer, shots=16, every=False, **more):
-    sets = dict(zip(SETS, (72.5, 65.2, 49.0, 76.2, 51.7)))
-    run = result(trainer, 1, sets, shots=shots, dataset="ImageNet", backbone="ViT-B/16", **more)
-    run["classes"] = {name: {"own": 200 if name[-1] in "RA" else 1000, "scored": 1000} for name in sets}
-    for name in ("ImageNetR", "ImageNetA"):
-        run["classes"][name]["scored"] = 1000 if every else 200
-    return run
-
-
-def test_the_papers_figures_stand_beside_ours():
-    (table,) = tables([imagenet("CoOp"), imagenet("CoOpDHO"), imagenet("CoOpDHO", pool=0)])
-    assert table.columns[-2:] == ["ImageNetA (200-way)", "mean shifted"]
-    paper, difference = rows_of(table, "paper"), rows_of(table, "difference")
-    assert paper["CoOp, paper"]["test"] == [71.5] and paper["zero-shot CLIP, paper"]["ImageNetA (200-way)"] == [47.8]
-    assert paper["CoOpDHO, labeled only, paper"]["ImageNetR (200-way)"] == [76.4]
-    assert difference["CoOp, ours - paper"]["test"] == pytest.approx([1.0])
-    assert difference["CoOp, ours - paper"]["mean shifted"] == pytest.approx([1.25])
-    assert paper["CoOp, paper"]["mean shifted"] == pytest.approx([(64.2 + 48.0 + 75.2 + 49.7) / 4])
-    assert "Table 13" in markdown(table)
-    # of the same labelled images, the same student and the same classes only
-    assert list(rows_of(tables([imagenet("CoOp", shots=4)])[0], "paper")) == ["zero-shot CLIP, paper"]
-    assert set(rows_of(tables([imagenet("CoOp", every=True)])[0], "paper")["CoOp, paper"]) == set(SETS[:3])
-    assert not rows_of(tables([result("CoOp", 1, {"test": 1.0}, 16)])[0], "paper")
-    other = imagenet("CoOp")
-    other["config"]["MODEL"]["BACKBONE"]["NAME"] = "RN50"
-    assert not rows_of(tables([other])[0], "paper")
-    vpt = imagenet("VPTDHO")
-    vpt["config"]["TRAINER"] = {"VPT": {"PROMPT_DEPTH_VISION": 9}}
-    assert rows_of(tables([vpt])[0], "paper")["VPTDHO, paper"]["test"] == [75.6]
-    probe = with_config(imagenet("LinearProbe", shots=-1), LABELED_PERCENT=1.0)
-    assert rows_of(tables([probe])[0], "paper")["LinearProbe, paper"]["ImageNetV2"] == [64.2]
-
-
-def test_the_papers_averages_over_four_sets_are_those_it_prints():
-    """Sec. D.2: average improvements of 0.9 and 0.3 points upon CoOp and PromptSRC."""
-    mean = {name: sum(row.accuracy[1:]) / 4 for name, row in TABLE_13.items()}
-    assert mean["CoOpDHO, labeled only"] - mean["CoOp"] == pytest.approx(0.9, abs=0.05)
-    assert mean["PromptSRCDHO, labeled only"] - mean["PromptSRC"] == pytest.approx(0.3, abs=0.05)
-
-
-def test_the_figures_are_those_of_table_13():
-    """Copied a second time, by its rows: method, labelled images, and accuracy on the five sets."""
-    rows = """
-        LinearProbe | 1 % | 72.8 64.2 47.0 74.6 48.6
-        LinearProbeDHO, labeled only | 1 % | 73.4 65.3 48.3 75.8 49.4
-        LinearProbeDHO | 1 % | 74.6 66.4 49.2 76.1 49.8
-        VPT-3 | 16 shots | 73.6 64.6 47.7 75.2 48.7
-        VPT-3DHO, labeled only | 16 shots | 73.6 65.3 48.7 75.9 49.1
-        VPT-3DHO | 16 shots | 75.1 66.8 50.0 76.9 50.5
-        VPT-9DHO, labeled only | 16 shots | 74.0 65.9 48.9 75.8 46.5
-        VPT-9DHO | 16 shots | 75.6 67.4 50.8 77.3 46.5
-        CoOp | 16 shots | 71.5 64.2 48.0 75.2 49.7
-        CoOpDHO, labeled only | 16 shots | 72.8 65.5 49.3 76.4 49.5
-        CoOpDHO | 16 shots | 73.4 66.2 49.5 77.0 50.5
-        PromptSRC | 16 shots | 71.3 64.4 49.6 77.8 50.9
-        PromptSRCDHO, labeled only | 16 shots | 73.0 65.3 49.5 77.8 51.3
-        PromptSRCDHO | 16 shots | 73.6 66.1 49.8 78.1 51.0"""
-    read = [[part.strip() for part in row.split("|")] for row in rows.strip().splitlines()]
-    assert {name: (how, tuple(map(float, figures.split()))) for name, how, figures in read} == TABLE_13
-
-
 def test_calibration_errors_have_a_table_of_their_own(runs):
     (table,) = tables(runs, "ece")
-    assert rows_of(table)["CoOpDHO"]["test"] == [6.8, 7.0] and not rows_of(table, "gain")
-    assert "ECE (%, 15 bins)" in markdown(table)
+    assert rows_of(table)["CoOpDHO"]["test"] == [6.8, 7.0]
+    assert rows_of(table, "gain") == {"change by CoOpDHO": table.rows[-1].values}
+    assert table.rows[-1].values["test"] == pytest.approx([0.8, 0.6])
+    text = markdown(table)
+    assert "ECE (%, 15 bins, lower is better)" in text and "+0.70 ± 0.14" in text
+    assert "a negative change is an improvement" in text
     del runs[0]["ece"]
     with pytest.raises(ValueError, match="without calibration errors.*ood_eval"):
         tables(runs, "ece")
@@ -212,24 +127,6 @@ def test_csv_and_latex_say_the_same(runs):
     assert text.count(r"\midrule") == 2 and text.count(r" \\") == len(made[0].rows) + 1
 
 
-def many(shots):
-    sets = {"test": 70.0 + shots, "V2": 60.0, "ImageNetA": 50.0, "R": 40.0}
-    plain = [result(name, seed, sets, shots) for name in ("CoOp", "PromptSRC") for seed in (1, 2)]
-    dho = [
-        result(f"{run['trainer']}DHO", run["seed"], sets, shots, pool=pool) for run in plain for pool in (0, 800)
-    ]  # fmt: skip
-    return plain + dho
-
-
-def test_pictures_are_drawn_without_warnings(tmp_path):
-    made = tables(many(1) + many(4))
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert draw(made, tmp_path / "bars.png").read_bytes()[:4] == b"\x89PNG"
-        assert has_shots(made) and not has_shots(made[:1])
-        assert "</svg>" in draw_shots(made, tmp_path / "lines.svg").read_text()
-
-
 def test_command_line_prints_saves_and_draws(runs, tmp_path, capsys):
     for run in runs:
         folder = tmp_path / run["trainer"] / f"seed{run['seed']}"
@@ -238,16 +135,53 @@ def test_command_line_prints_saves_and_draws(runs, tmp_path, capsys):
     main([str(tmp_path), "--file", "evaluation.json", "--ece", "--save", str(tmp_path / "out" / "table")])
     assert "gain by CoOpDHO" in capsys.readouterr().out
     out = tmp_path / "out"
-    assert {path.name for path in out.iterdir()} == {f"table.{ending}" for ending in ("md", "csv", "tex", "png", "svg")}
+    endings = (".md", ".csv", ".tex", ".png", ".svg", "_ece.png", "_ece.svg")
+    assert {path.name for path in out.iterdir()} == {f"table{ending}" for ending in endings}
     assert "gain by CoOpDHO" in (out / "table.md").read_text() and "ECE" in (out / "table.tex").read_text()
     assert (out / "table.png").read_bytes()[:4] == b"\x89PNG"
 
 
-def test_nothing_finished_and_damage_are_named(tmp_path, capsys):
-    with pytest.raises(SystemExit, match="no results.json below .* no run there is finished"):
-        main([str(tmp_path)])
-    with pytest.raises(SystemExit, match="no evaluation.json below .*ood_eval"):
-        main([str(tmp_path), "--file", "evaluation.json"])
-    (tmp_path / "results.json").write_text("{")
-    with pytest.raises(ValueError, match="results.json is not valid JSON"):
-        read_results([tmp_path])
+def test_without_matplotlib_the_tables_are_saved_and_the_extra_is_named(runs, tmp_path, capsys, monkeypatch):
+    (tmp_path / "results.json").write_text(json.dumps(runs[0]))
+    monkeypatch.setattr("dho_prompt.report.find_spec", lambda name: None)
+    main([str(tmp_path), "--save", str(tmp_path / "table")])
+    assert (tmp_path / "table.md").is_file() and not (tmp_path / "table.png").exists()
+    assert "pip install 'dho-prompt[plot]'" in capsys.readouterr().out
+
+
+def titles(runs):
+    return [table.title for table in tables(runs)]
+
+
+def own(folder, root="/data"):
+    return with_config(result("CoOp", 1, {"test": 1.0}, dataset="ImageFolder"), FOLDER=folder, ROOT=root)
+
+
+def test_a_folder_of_ones_own_has_its_name():
+    assert titles([own("photos/")]) == ["photos, 4 shots"]
+    assert titles([own("/elsewhere/birds")]) == ["birds, 4 shots"]
+    assert titles([own("", root="/here/animals")]) == ["animals, 4 shots"]
+    assert titles([own("old/photos"), own("new/photos")]) == ["new/photos, 4 shots", "old/photos, 4 shots"]
+    assert titles([own("photos"), {**own("photos", root="/other"), "seed": 2}]) == ["photos, 4 shots"]
+    named = result("CoOp", 1, {"test": 1.0, "other.sets:Drawings": 2.0}, dataset="my.sets:Flowers")
+    (table,) = tables([named])
+    assert table.title == "Flowers, 4 shots" and table.columns == ["test", "Drawings"]
+    same = result("CoOp", 1, {"test": 1.0, "a.sets:Drawings": 2.0, "b.sets:Drawings": 3.0})
+    assert tables([same])[0].columns == ["test", "Drawings", "b.sets:Drawings", "mean shifted"]
+
+
+def test_halves_of_the_classes_are_not_all_of_them():
+    def half(classes, **more):
+        return with_config(result("CoOp", 1, {"test": 1.0}, **more), SUBSAMPLE_CLASSES=classes)
+
+    trained = {"trained_on": {"NAME": "Digits", "SUBSAMPLE_CLASSES": "base", "NUM_SHOTS": 16}}
+    assert titles([half("all"), half("base"), half("new", evaluated=trained)]) == [
+        "Digits, 4 shots",
+        "Digits, base classes, 4 shots",
+        "Digits, new classes (trained on base classes), 16 shots",
+    ]
+
+
+def test_names_do_not_break_latex():
+    text = latex(tables([own("a_b"), {**own("a_b"), "trainer": "Co$t^2"}])[0])
+    assert r"Co\$t\textasciicircum{}2 &" in text
