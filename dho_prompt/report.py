@@ -10,10 +10,10 @@ from typing import List, Optional, Sequence
 
 from dho_prompt.files import atomic_write
 from dho_prompt.runs.folder import RESULTS
-from dho_prompt.runs.render import comma_separated, latex, markdown
-from dho_prompt.runs.results import by_tested, read_results, untested_message
-from dho_prompt.runs.rows import Table
-from dho_prompt.runs.table import tables
+from dho_prompt.tables.render import comma_separated, latex, markdown
+from dho_prompt.tables.results import by_tested, read_results, untested_message
+from dho_prompt.tables.rows import Table
+from dho_prompt.tables.table import tables
 
 
 def main(argv: Optional[List[str]] = None) -> None:
@@ -61,8 +61,8 @@ def save(made: Sequence[Table], errors: Sequence[Table], prefix: str) -> List[Pa
         for ending, text in texts.items()
     ]
     if find_spec("matplotlib"):
-        from dho_prompt.runs.curves import draw_shots, has_shots
-        from dho_prompt.runs.figure import draw
+        from dho_prompt.tables.curves import draw_shots, has_shots
+        from dho_prompt.tables.figure import draw
 
         for ending in ("png", "svg"):
             saved.append(draw(made, Path(f"{prefix}.{ending}")))

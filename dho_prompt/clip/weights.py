@@ -14,8 +14,8 @@ from open_clip.pretrained import download_pretrained
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from dho_prompt.checksums import hub_digest, records_match, sha256_of
-from dho_prompt.torch_archive import is_script_archive, read_script_weights
+from dho_prompt.files.checksums import hub_digest, records_match, sha256_of
+from dho_prompt.files.torch_archive import is_script_archive, read_script_weights
 
 from .names import WEIGHTS_FILE, ModelSpec
 

@@ -7,13 +7,13 @@ from typing import Any
 from torch import Tensor, nn
 
 from dho_prompt.config import HEAD_STARTS, HEADS, Setting, declare
+from dho_prompt.config.ranges import SHARE, Number
 from dho_prompt.data.choose.pool import POOLS
 from dho_prompt.data.classes import UnknownClasses
 from dho_prompt.distill.base import Objective, Terms
 from dho_prompt.inference import Prediction, blend, search_mix
 from dho_prompt.losses import DHOLoss
 from dho_prompt.methods.base import MethodOutput
-from dho_prompt.ranges import SHARE, Number
 
 KD_HEAD = "kd_head"  # name of the registered model and of its checkpoint folder
 

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from dho_prompt.checksums import records_match
 from dho_prompt.engine.foreign import read_weights
 from dho_prompt.files import atomic_write
+from dho_prompt.files.checksums import records_match
 
 POINTER = "checkpoint"  # a text file beside the checkpoints: the name of the last one written
 BEST = "model-best.pth.tar"

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from dho_prompt.torch_archive import read_archive
+from dho_prompt.files.torch_archive import read_archive
 
 
 def read_weights(path: str) -> dict[str, Any]:

@@ -12,8 +12,8 @@ from dho_prompt.clip.prompts import PromptTokens, padded_ids
 from dho_prompt.clip.text import PromptedTextEncoder, embed_context
 from dho_prompt.clip.tower import text_module
 from dho_prompt.config import PRECISIONS, Setting, declare
+from dho_prompt.config.ranges import TEXT, TOKENS
 from dho_prompt.methods.base import TextPromptMethod
-from dho_prompt.ranges import TEXT, TOKENS
 from dho_prompt.students.clip import CLIPStudent
 
 declare(

@@ -16,11 +16,11 @@ from dho_prompt.clip.templates import PROMPTSRC
 from dho_prompt.clip.text import PromptedTextEncoder, embed_context
 from dho_prompt.clip.zeroshot import class_text_features
 from dho_prompt.config import PRECISIONS, Setting, declare
+from dho_prompt.config.ranges import BLOCKS, EPOCHS, TEXT, TOKENS, Number, Whole, templates
 from dho_prompt.losses import self_regularisation
 from dho_prompt.methods.averaging import GaussianAverage
 from dho_prompt.methods.base import MethodOutput, TextPromptMethod, cosine_logits
 from dho_prompt.methods.deep_prompts import VisionLanguagePrompts
-from dho_prompt.ranges import BLOCKS, EPOCHS, TEXT, TOKENS, Number, Whole, templates
 from dho_prompt.students.clip import CLIPStudent
 
 declare(

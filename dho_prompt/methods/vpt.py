@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from dho_prompt.clip.prompted_vision import PromptedVisionEncoder
 from dho_prompt.config import HEAD_STARTS, HEADS, PRECISIONS, Setting, declare
+from dho_prompt.config.ranges import BLOCKS, TEXT, TOKENS
 from dho_prompt.methods.base import Method
-from dho_prompt.ranges import BLOCKS, TEXT, TOKENS
 from dho_prompt.students.clip import CLIPStudent
 
 declare(

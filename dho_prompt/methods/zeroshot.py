@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from dho_prompt.config import PRECISIONS, Setting, declare
+from dho_prompt.config.ranges import templates
 from dho_prompt.methods.base import Method, cosine_logits
-from dho_prompt.ranges import templates
 from dho_prompt.students.clip import CLIPStudent
 
 declare(

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from dho_prompt.config import PRECISIONS, Setting, declare
+from dho_prompt.config.ranges import PATH, Text, templates
 from dho_prompt.data.batches.batch import Batch
 from dho_prompt.data.batches.views import View
-from dho_prompt.ranges import PATH, Text, templates
 
 declare(
     "TRAINER.DHO.TEACHER",

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from dho_prompt.config import check_settings, plain
+from dho_prompt.config.dassl_ranges import READ_IN_HOSTS
 from dho_prompt.data.batches.pair import PairLoader
 from dho_prompt.data.batches.views import SharedCrop
 from dho_prompt.data.choose.labelled import refuse_ignored_choice
@@ -24,7 +25,6 @@ from dho_prompt.distill.ce import CE
 from dho_prompt.engine import build_lr_scheduler, build_optimizer
 from dho_prompt.engine.rng import untouched_rng
 from dho_prompt.files import write_json
-from dho_prompt.ranges_dassl import READ_IN_HOSTS
 from dho_prompt.runs import folder
 from dho_prompt.runs.evaluation import Evaluation, known_classes, logits_of, shifted_sets
 from dho_prompt.runs.finite import refuse_loss

@@ -9,11 +9,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from dho_prompt.checksums import sha256_of
 from dho_prompt.clip.loading import load_clip
 from dho_prompt.clip.names import BUNDLED, BUNDLED_FOLDER, resolve_name
 from dho_prompt.clip.weights import read_state_dict
 from dho_prompt.files import read_json
+from dho_prompt.files.checksums import sha256_of
 
 NO_CHECKSUMS = "has no checksums, so damage in it would not be noticed"
 

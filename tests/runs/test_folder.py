@@ -19,7 +19,7 @@ from dho_prompt.runs.folder import (
     run_state,
     trained_run,
 )
-from dho_prompt.runs.results import read_results
+from dho_prompt.tables.results import read_results
 
 SETTINGS = {"DATASET": {"NAME": "D"}, "OPTIM": {"LR": 0.1}, "TRAINER": {"NAME": "CoOp"}, "TEST": {"NO_TEST": False}}
 RESULT = {

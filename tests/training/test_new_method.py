@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from dho_prompt.config import PRECISIONS, Setting, declare, extend_cfg
+from dho_prompt.config.ranges import SHARE, Whole
 from dho_prompt.engine import TRAINER_REGISTRY, get_cfg_default, register_trainer
 from dho_prompt.methods.base import Method
-from dho_prompt.ranges import SHARE, Whole
 from dho_prompt.report import main as report
 from dho_prompt.train import main
 from dho_prompt.training.build import prompt_templates

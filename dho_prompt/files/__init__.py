@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any, Callable, Union
 
-from dho_prompt.seal import seal, unseal
-from dho_prompt.unwritable import unwritable
+from dho_prompt.files.seal import seal, unseal
+from dho_prompt.files.unwritable import unwritable
 
 PathLike = Union[str, "os.PathLike[str]"]
 ANEW = "delete it to have it made anew"

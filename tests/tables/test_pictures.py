@@ -10,11 +10,11 @@ pytest.importorskip("matplotlib")
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from dho_prompt.runs.curves import draw_shots, figure_over_shots, has_shots
-from dho_prompt.runs.figure import draw, figure_of
-from dho_prompt.runs.look import HUES, looks
-from dho_prompt.runs.sheet import Sheet, save, wrapped
-from dho_prompt.runs.table import tables
+from dho_prompt.tables.curves import draw_shots, figure_over_shots, has_shots
+from dho_prompt.tables.figure import draw, figure_of
+from dho_prompt.tables.look import HUES, looks
+from dho_prompt.tables.sheet import Sheet, save, wrapped
+from dho_prompt.tables.table import tables
 from made_results import result, three_rows, with_config
 from picture_faults import faults, spread_lines
 

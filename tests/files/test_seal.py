@@ -5,7 +5,7 @@ import json
 import pytest
 
 from dho_prompt.files import read_json, write_json
-from dho_prompt.seal import SEAL, seal, unseal
+from dho_prompt.files.seal import SEAL, seal, unseal
 
 CONTENT = {"alpha": 0.1, "names": ["é", "b\n"], "deep": {"c": None, "b": [1, True, -2.5e-7]}, "seed": 3}
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
-from dho_prompt.runs.groups import host_name
-from dho_prompt.runs.results import Result
+from dho_prompt.tables.groups import host_name
+from dho_prompt.tables.results import Result
 
 SETS = ("test", "ImageNetV2", "ImageNetSketch", "ImageNetR", "ImageNetA")
 STUDENT, TEACHER = "ViT-B/16", "ViT-L/14@336px"
@@ -18,7 +18,7 @@ class PaperRow(NamedTuple):
     """One row of Table 13.
 
     Attributes:
-        labelled: how its labelled images were chosen, in the words of :func:`dho_prompt.runs.groups.labelled_by`;
+        labelled: how its labelled images were chosen, in the words of :func:`dho_prompt.tables.groups.labelled_by`;
             the table's own word first, () for no labelled images.
         epochs: of the training; None for none.
         accuracy: percent, in the order of :data:`SETS`.

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 from yacs.config import CfgNode
 
-from dho_prompt.ranges import MOST, PATH, Items, Number, Range, Text, Whole, as_range
-from dho_prompt.ranges_dassl import DASSL
-from dho_prompt.settings import as_float, flat, literal, read_settings, refuse_unplain
+from dho_prompt.config.dassl_ranges import DASSL
+from dho_prompt.config.ranges import MOST, PATH, Items, Number, Range, Text, Whole, as_range
+from dho_prompt.config.settings import as_float, flat, literal, read_settings, refuse_unplain
 
 PARTS = ("methods", "distill", "teachers")  # packages whose modules declare keys of their own
 PRECISIONS = ("fp32", "fp16", "amp", "bf16")

@@ -5,15 +5,16 @@ from pathlib import Path
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from torch import zeros
+from torch.nn import Parameter
 
 from dho_prompt.config import Setting, check_settings, extend_cfg, known_keys, merge_file, merge_opts, ranges
+from dho_prompt.config.ranges import SWITCH, Choice, Items, Number, Range, Text, Whole, as_range
 from dho_prompt.data.batches.pair import COUNTS
 from dho_prompt.data.datasets.base import HALVES
-from dho_prompt.engine import get_cfg_default
-from dho_prompt.engine.embedded.optim import _builders
-from dho_prompt.ranges import SWITCH, Choice, Items, Number, Range, Text, Whole, as_range
+from dho_prompt.engine import build_optimizer, get_cfg_default
 
-CONFIGS = Path(__file__).resolve().parents[1] / "configs"
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 KEYS = sorted(known_keys(extend_cfg(get_cfg_default())))
 # What nothing here reads: nodes of Dassl's own trainers and networks
 UNREAD = (
@@ -95,7 +96,13 @@ def test_the_tables_agree_with_the_code_that_reads_them():
     known = ranges()
     assert set(known["TRAIN.COUNT_ITER"].names) == set(COUNTS)
     assert set(known["DATASET.SUBSAMPLE_CLASSES"].names) == set(HALVES)
-    assert set(known["OPTIM.NAME"].names) == set(_builders(get_cfg_default().OPTIM))
+    for name in known["OPTIM.NAME"].names:
+        optim = get_cfg_default().OPTIM
+        optim.NAME = name
+        assert build_optimizer([Parameter(zeros(1))], optim)
+    optim.NAME = "absent"
+    with pytest.raises(ValueError, match=", ".join(sorted(known["OPTIM.NAME"].names))):
+        build_optimizer([Parameter(zeros(1))], optim)
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.rglob("*.yaml")), ids=lambda path: str(path.relative_to(CONFIGS)))

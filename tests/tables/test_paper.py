@@ -2,9 +2,9 @@
 
 import pytest
 
-from dho_prompt.runs.paper import SETS, TABLE_13
-from dho_prompt.runs.render import markdown
-from dho_prompt.runs.table import tables
+from dho_prompt.tables.paper import SETS, TABLE_13
+from dho_prompt.tables.render import markdown
+from dho_prompt.tables.table import tables
 from made_results import result, with_config
 
 EPOCHS = {"CoOp": 50, "PromptSRC": 20, "VPT": 20, "LinearProbe": 20}

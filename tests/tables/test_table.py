@@ -7,9 +7,9 @@ import json
 import pytest
 
 from dho_prompt.report import main
-from dho_prompt.runs.groups import labelled_by
-from dho_prompt.runs.render import cell, comma_separated, latex, markdown
-from dho_prompt.runs.table import tables
+from dho_prompt.tables.groups import labelled_by
+from dho_prompt.tables.render import cell, comma_separated, latex, markdown
+from dho_prompt.tables.table import tables
 from made_results import result, with_config
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from dho_prompt.checksums import hub_digest, records_match, sha256_of
 from dho_prompt.engine.checkpoint import UnreadableCheckpoint, load_checkpoint, save_checkpoint
+from dho_prompt.files.checksums import hub_digest, records_match, sha256_of
 
 
 def equal(one, other):

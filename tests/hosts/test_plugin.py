@@ -467,7 +467,7 @@ def test_a_host_that_calls_for_a_gpu_says_so(build):
 
 
 def test_a_trainer_file_registers_once_under_both_its_names(monkeypatch):
-    monkeypatch.syspath_prepend(str(Path(__file__).resolve().parents[1]))
+    monkeypatch.syspath_prepend(str(Path(__file__).resolve().parents[2]))
     first = importlib.import_module("dho_prompt.trainers.coop_dho").CoOpDHO
     for name in [name for name in sys.modules if name.split(".")[0] == "trainers"]:
         monkeypatch.delitem(sys.modules, name)

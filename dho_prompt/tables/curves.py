@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 from typing import Any, Dict, List, Sequence, Tuple
 
-from dho_prompt.runs.figure import GAIN_AXIS
-from dho_prompt.runs.look import (
+from dho_prompt.tables.figure import GAIN_AXIS
+from dho_prompt.tables.look import (
     Look,
     add_legend,
     finish,
@@ -18,8 +18,8 @@ from dho_prompt.runs.look import (
     seeds_in_words,
     set_title,
 )
-from dho_prompt.runs.rows import MEAN, MEASURES, OWN_SETS, Row, Table, main_rows, mean_and_spread
-from dho_prompt.runs.sheet import NORMAL, SMALL, Sheet, save, wrapped
+from dho_prompt.tables.rows import MEAN, MEASURES, OWN_SETS, Row, Table, main_rows, mean_and_spread
+from dho_prompt.tables.sheet import NORMAL, SMALL, Sheet, save, wrapped
 
 Curve = List[Tuple[int, Row]]  # (labelled images per class, row), shots rising
 WIDE, HIGH, LEFT, GAP = 3.7, 2.0, 0.95, 0.6  # inches of a panel, left of the first and between two

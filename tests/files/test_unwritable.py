@@ -9,7 +9,7 @@ import torch
 
 from dho_prompt import files
 from dho_prompt.files import atomic_write, write_json
-from dho_prompt.unwritable import unwritable
+from dho_prompt.files.unwritable import unwritable
 
 LARGE = 1 << 20
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Dict, List, Sequence, Tuple
 
-from dho_prompt.runs.look import (
+from dho_prompt.tables.look import (
     Look,
     add_legend,
     finish,
@@ -16,8 +16,8 @@ from dho_prompt.runs.look import (
     seeds_in_words,
     set_title,
 )
-from dho_prompt.runs.rows import MEAN, MEASURES, Row, Table, main_rows, mean_and_spread
-from dho_prompt.runs.sheet import EDGE, NORMAL, SMALL, Sheet, inches_of, save, wrapped
+from dho_prompt.tables.rows import MEAN, MEASURES, Row, Table, main_rows, mean_and_spread
+from dho_prompt.tables.sheet import EDGE, NORMAL, SMALL, Sheet, inches_of, save, wrapped
 
 GAIN_AXIS = {
     "accuracy": "gain in accuracy by DHO (percentage points)",

@@ -2,7 +2,7 @@
 
 import pytest
 
-from dho_prompt.settings import as_float, flat, literal, read_settings, refuse_unplain
+from dho_prompt.config.settings import as_float, flat, literal, read_settings, refuse_unplain
 
 
 @pytest.fixture

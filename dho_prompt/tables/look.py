@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
 
-from dho_prompt.runs.groups import ALONE, host_name
-from dho_prompt.runs.rows import OWN_SETS, Row, Table, main_rows, mean_and_spread
-from dho_prompt.runs.sheet import SMALL, Sheet
+from dho_prompt.tables.groups import ALONE, host_name
+from dho_prompt.tables.rows import OWN_SETS, Row, Table, main_rows, mean_and_spread
+from dho_prompt.tables.sheet import SMALL, Sheet
 
 # (dark, light) of one hue for each host: Okabe and Ito's palette, which colour-blind readers tell apart. Markers tell
 # a host, DHO on labelled images alone and DHO apart, also on a grey print; others where the hues begin again

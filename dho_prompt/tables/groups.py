@@ -8,7 +8,7 @@ from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
 
 from dho_prompt.config import differences
 from dho_prompt.runs.folder import binding
-from dho_prompt.runs.results import Result, where
+from dho_prompt.tables.results import Result, where
 
 ALONE = ", labeled only"
 OWN_FOLDER = "ImageFolder"  # DATASET.NAME of a folder of one's own

@@ -6,7 +6,7 @@ import csv
 import io
 from typing import List, Sequence
 
-from dho_prompt.runs.rows import MEASURES, Row, Table, mean_and_spread, seed_count
+from dho_prompt.tables.rows import MEASURES, Row, Table, mean_and_spread, seed_count
 
 LATEX = {
     **{character: f"\\{character}" for character in "%&_#${}"},

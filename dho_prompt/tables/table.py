@@ -5,11 +5,11 @@ from __future__ import annotations
 import statistics
 from typing import Any, Dict, List, Sequence
 
-from dho_prompt.runs.beside_paper import beside_the_paper
-from dho_prompt.runs.gains import gains
-from dho_prompt.runs.groups import Group, compared, set_name
-from dho_prompt.runs.results import Result, by_tested, untested_message
-from dho_prompt.runs.rows import HEADS, MEAN, OWN_SETS, Row, Table
+from dho_prompt.tables.beside_paper import beside_the_paper
+from dho_prompt.tables.gains import gains
+from dho_prompt.tables.groups import Group, compared, set_name
+from dho_prompt.tables.results import Result, by_tested, untested_message
+from dho_prompt.tables.rows import HEADS, MEAN, OWN_SETS, Row, Table
 
 
 def tables(results: Sequence[Result], measure: str = "accuracy") -> List[Table]:

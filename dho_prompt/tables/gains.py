@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Dict, List, Sequence, Tuple
 
-from dho_prompt.runs.groups import host_name
-from dho_prompt.runs.results import Result
-from dho_prompt.runs.rows import Row, main_rows
+from dho_prompt.tables.groups import host_name
+from dho_prompt.tables.results import Result
+from dho_prompt.tables.rows import Row, main_rows
 
 GAIN = {"accuracy": "gain by", "ece": "change by"}
 

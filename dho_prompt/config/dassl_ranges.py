@@ -5,7 +5,7 @@ A host checks its own keys itself, or not at all; see :data:`READ_IN_HOSTS` for 
 
 from __future__ import annotations
 
-from dho_prompt.ranges import EPOCHS, MOST, PATH, SHARE, SWITCH, TEXT, Choice, Items, Number, Range, Text, Whole
+from dho_prompt.config.ranges import EPOCHS, MOST, PATH, SHARE, SWITCH, TEXT, Choice, Items, Number, Range, Text, Whole
 
 DECAY = Number(0, 1, open_most=True)
 RATE = Number(0)

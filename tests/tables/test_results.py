@@ -5,9 +5,9 @@ import json
 import pytest
 
 from dho_prompt.report import main
-from dho_prompt.runs.render import markdown
-from dho_prompt.runs.results import read_results
-from dho_prompt.runs.table import tables
+from dho_prompt.tables.render import markdown
+from dho_prompt.tables.results import read_results
+from dho_prompt.tables.table import tables
 from made_results import result, three_rows
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import statistics
 from typing import Dict, List, Sequence, Tuple
 
-from dho_prompt.runs.groups import Group
-from dho_prompt.runs.paper import SETS, SOURCE, ZERO_SHOT, comparison, of_the_student
-from dho_prompt.runs.results import Result
-from dho_prompt.runs.rows import MEAN, Row, main_rows
+from dho_prompt.tables.groups import Group
+from dho_prompt.tables.paper import SETS, SOURCE, ZERO_SHOT, comparison, of_the_student
+from dho_prompt.tables.results import Result
+from dho_prompt.tables.rows import MEAN, Row, main_rows
 
 
 def beside_the_paper(

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from dho_prompt.torch_archive import is_script_archive, read_archive, read_script_weights
+from dho_prompt.files.torch_archive import is_script_archive, read_archive, read_script_weights
 
 
 class Inner(nn.Module):
