@@ -13,7 +13,7 @@ from yacs.config import CfgNode
 PARTS = ("methods", "distill", "teachers")  # packages whose modules declare keys of their own
 PRECISIONS = ("fp32", "fp16", "amp", "bf16")
 HEADS = ("linear", "cosine")
-HEAD_STARTS = ("language", "kaiming")
+HEAD_STARTS = ("language", "language_unit", "kaiming")
 
 
 class Setting(NamedTuple):

@@ -79,9 +79,9 @@ class Run(Resumable):
         raise NotImplementedError
 
     @property
-    def class_bound(self) -> bool:
-        """Whether what the method trains has a part for each class, which means nothing for other classes."""
-        return False
+    def class_bound(self) -> Sequence[str]:
+        """Which of the method's registered models have a part for each class, which means nothing for others."""
+        return ()
 
     def autocast(self) -> AbstractContextManager:
         """The precision that predictions are computed in; by default whatever the model itself does."""
@@ -168,13 +168,18 @@ class Run(Resumable):
 
     def before_train(self) -> None:
         cfg, self._training = self.cfg, True
-        if self.distils:
+        if self.distils and not self.teaches_nothing:
             self._take_teacher()
         begin_run(cfg.OUTPUT_DIR, plain(cfg))
         root = getattr(self.dm.dataset, "root", Path(cfg.DATASET.ROOT))
         self.split = split_record(self.dm.dataset.train_x, self.pool, root)
         keep_split(Path(cfg.OUTPUT_DIR) / SPLIT, self.split)
         super().before_train()
+
+    @property
+    def teaches_nothing(self) -> bool:
+        """With lambda 1 the loss is the method's own: the KD head is not trained, and nothing is asked of a teacher."""
+        return self.cfg.TRAINER.DHO.LAMBDA == 1
 
     def _take_teacher(self) -> None:
         with untouched_rng():
@@ -248,8 +253,7 @@ class Run(Resumable):
 
     def class_bound_models(self) -> list[str]:
         """Names of the registered models that have a part for each class."""
-        heads = list(self.objective.trainable())
-        return self.get_model_names() if self.class_bound else heads
+        return [*self.class_bound, *self.objective.trainable()]
 
     def fit_checkpoint(self, name: str, checkpoint: dict[str, Any], path: str) -> dict[str, Any] | None:
         if name not in self.class_bound_models():
@@ -282,6 +286,11 @@ class Run(Resumable):
     def load_model(self, directory: str, epoch: int | None = None) -> None:
         """Load a run; its mix is the configuration's or, with TRAINER.DHO.SEARCH, what the run searched."""
         stored = Path(directory or ".") / MIX
+        if directory and self.objective.searches and not self._training and not stored.exists():
+            raise FileNotFoundError(
+                f"TRAINER.DHO.SEARCH is True, but {directory} has no {MIX} with what its run searched; "
+                "TRAINER.DHO.SEARCH False evaluates with TRAINER.DHO.ALPHA and BETA"
+            )
         if directory and self.objective.searches and stored.exists():
             mix = self.objective.mix = read_json(stored)
             print(f"alpha {mix['alpha']} and beta {mix['beta']} of {stored} ({mix['chosen']})")
