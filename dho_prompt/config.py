@@ -104,6 +104,10 @@ declare(
             0.0, "labelled images as a share of the training set in percent, balanced over the classes; 0.0 is off"
         ),
         "LABELED_LIST": Setting("", "a text file that names the labelled images, one a line (SimCLR's lists)"),
+        "VAL_SHOTS": Setting(
+            -1,
+            "validation images per class; -1 takes all (Table 10), CoOp's few-shot protocol the smaller of shots and 4",
+        ),
         "FOLDER": Setting("", "for DATASET.NAME ImageFolder: the folder, absolute or below DATASET.ROOT"),
     },
 )
