@@ -83,7 +83,7 @@ def test_a_plain_trainer_and_an_evaluation_do_without_the_teacher(train_args, tm
     flags = ["--eval-only", "--model-dir", str(tmp_path / "dho"), "--load-epoch", "1"]
     main(flags + train_args("CoOpDHO", *absent, output=tmp_path / "evaluated"))
     evaluate([str(tmp_path / "dho"), *absent[:2]])
-    assert "MOMENTUM is 1.0" in fails([str(tmp_path / "dho"), "OPTIM.MOMENTUM", "1"], evaluate)
+    assert "NUM_SHOTS is 0" in fails([str(tmp_path / "dho"), "DATASET.NUM_SHOTS", "0"], evaluate)
 
 
 class Mine(DatasetBase):
