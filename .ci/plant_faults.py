@@ -21,11 +21,12 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from pathlib import Path
 from queue import Queue
-from typing import Iterator, List, NamedTuple, Sequence, Tuple
+from typing import NamedTuple
 
 # a file that changes within a second would meet its old bytecode
 os.environ.update(OMP_NUM_THREADS="1", PYTHONDONTWRITEBYTECODE="1")
@@ -52,7 +53,7 @@ class Fault(NamedTuple):
     file: str
     old: str
     new: str
-    tests: Tuple[str, ...]
+    tests: tuple[str, ...]
 
 
 def read_faults(path: Path) -> Iterator[Fault]:
@@ -147,7 +148,7 @@ def try_fault(tree: Path, fault: Fault, whole: bool) -> str:
         path.write_text(before, encoding="utf-8")
 
 
-def run(chosen: Sequence[Fault], jobs: int, whole: bool) -> List[Tuple[Fault, str]]:
+def run(chosen: Sequence[Fault], jobs: int, whole: bool) -> list[tuple[Fault, str]]:
     """The result of each fault, printed as it comes."""
     trees: Queue = Queue()
     with tempfile.TemporaryDirectory() as folder:
@@ -157,7 +158,7 @@ def run(chosen: Sequence[Fault], jobs: int, whole: bool) -> List[Tuple[Fault, st
         if not passes(Path(folder) / "0", tests, WHOLE_LIMIT):
             sys.exit(f"the tests fail, or take over {WHOLE_LIMIT} s, without any fault: {' '.join(tests)}")
 
-        def one(fault: Fault) -> Tuple[Fault, str]:
+        def one(fault: Fault) -> tuple[Fault, str]:
             tree, start = trees.get(), time.time()
             try:
                 result = try_fault(tree, fault, whole)

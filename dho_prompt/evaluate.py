@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any, List, Optional
+from typing import Any
 
 from yacs.config import CfgNode
 
@@ -88,7 +88,7 @@ def refuse_foreign_classes(folder: Path, cfg: CfgNode, named: set[str]) -> None:
         )
 
 
-def run(argv: Optional[List[str]] = None) -> None:
+def run(argv: list[str] | None = None) -> None:
     """Evaluate what the arguments say, unless its file is there already."""
     args = parser().parse_intermixed_args(argv)
     taken = args.file in (CONFIG, RESULTS, MIX, SPLIT)
@@ -114,7 +114,7 @@ def is_done(file: Path, results: Path, cfg: Any) -> bool:
     return binding(read_result(file)["config"]) == binding(plain(cfg))
 
 
-def main(argv: Optional[List[str]] = None) -> None:
+def main(argv: list[str] | None = None) -> None:
     """:func:`run`, with a wrong input shown as one message."""
     with one_message("the same command starts the evaluation again"):
         run(argv)

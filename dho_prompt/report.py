@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import List, Optional, Sequence
 
 from dho_prompt.files import atomic_write
 from dho_prompt.runs.folder import RESULTS
@@ -16,7 +16,7 @@ from dho_prompt.tables.rows import Table
 from dho_prompt.tables.table import tables
 
 
-def main(argv: Optional[List[str]] = None) -> None:
+def main(argv: list[str] | None = None) -> None:
     parse = argparse.ArgumentParser(prog="python -m dho_prompt.report", description="Tables of finished runs.")
     parse.add_argument("folders", nargs="+", metavar="FOLDER", help="folders with finished runs, at any depth")
     parse.add_argument(
@@ -48,7 +48,7 @@ def main(argv: Optional[List[str]] = None) -> None:
         sys.exit(f"dho_prompt: error: {error}")
 
 
-def save(made: Sequence[Table], errors: Sequence[Table], prefix: str) -> List[Path]:
+def save(made: Sequence[Table], errors: Sequence[Table], prefix: str) -> list[Path]:
     """Write the tables as text and, where matplotlib is installed, as pictures; returns the paths."""
     every = [*made, *errors]
     texts = {

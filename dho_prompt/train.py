@@ -6,7 +6,7 @@ import argparse
 import pkgutil
 from importlib import import_module
 from pathlib import Path
-from typing import Any, List, Optional
+from typing import Any
 
 from yacs.config import CfgNode
 
@@ -117,7 +117,7 @@ def register() -> None:
                 register_if_absent(TRAINER_REGISTRY, trainer)
 
 
-def run(argv: Optional[List[str]] = None) -> None:
+def run(argv: list[str] | None = None) -> None:
     """Train, or evaluate with ``--eval-only``, what the arguments say; see :func:`main` for errors."""
     args = parser().parse_args(argv)
     cfg = setup_cfg(args)
@@ -199,7 +199,7 @@ def start(cfg: CfgNode, training: bool = True) -> Any:
     return build_trainer(cfg)
 
 
-def main(argv: Optional[List[str]] = None) -> None:
+def main(argv: list[str] | None = None) -> None:
     """:func:`run`, with what stops it shown as one message."""
     with one_message("the same command resumes after the last complete epoch"):
         run(argv)

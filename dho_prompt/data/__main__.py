@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import List, Optional
 
 from dho_prompt.data.fetch.check import LAYOUT_NAMES, check
 from dho_prompt.data.fetch.prepare import prepare
@@ -13,7 +12,7 @@ from dho_prompt.data.fetch.sources import SOURCES
 from dho_prompt.data.layouts.table import find_layout
 
 
-def main(argv: Optional[List[str]] = None) -> int:
+def main(argv: list[str] | None = None) -> int:
     """Run a command; returns the exit status, 0 when the data sets are complete."""
     parse = argparse.ArgumentParser(
         prog="python -m dho_prompt.data", description="Check, or fetch and lay out, data sets."
@@ -30,7 +29,7 @@ def main(argv: Optional[List[str]] = None) -> int:
     return _prepare_all(LAYOUT_NAMES if args.datasets == ["all"] else args.datasets, root)
 
 
-def _prepare_all(names: List[str], root: Path) -> int:
+def _prepare_all(names: list[str], root: Path) -> int:
     layouts = [find_layout(name) for name in names]
     unknown = [name for name, layout in zip(names, layouts) if layout is None]
     if unknown:

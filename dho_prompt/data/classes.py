@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Set
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -22,8 +23,8 @@ class Classes(NamedTuple):
             equal. None where only the names are known.
     """
 
-    names: List[str]
-    ids: Optional[List[str]] = None
+    names: list[str]
+    ids: list[str] | None = None
 
     @property
     def are_wnids(self) -> bool:
@@ -66,8 +67,8 @@ def classes_of(dataset: Any, names: Sequence[str]) -> Classes:
     return Classes(names, list(given))
 
 
-def _folders(dataset: Any, count: int) -> Optional[List[str]]:
-    found: List[Set[str]] = [set() for _ in range(count)]
+def _folders(dataset: Any, count: int) -> list[str] | None:
+    found: list[set[str]] = [set() for _ in range(count)]
     for items in (dataset.train_x, dataset.test):
         for item in items or ():
             found[item.label].add(item.impath.replace("\\", "/").rpartition("/")[0].rpartition("/")[2])
@@ -77,7 +78,7 @@ def _folders(dataset: Any, count: int) -> Optional[List[str]]:
     return None if len(set(ids)) < count or all(name.isdecimal() for name in ids) else ids
 
 
-def find_rows(tested: Classes, trained: Classes, what: str) -> List[int]:
+def find_rows(tested: Classes, trained: Classes, what: str) -> list[int]:
     """For each class of a data set, its row among the trained classes.
 
     Classes meet by their ids, and wnids by nothing else. Where ids do not say (ImageNet-V2 in a host, old checkpoints),
@@ -110,12 +111,12 @@ def find_rows(tested: Classes, trained: Classes, what: str) -> List[int]:
     )
 
 
-def _by_id(tested: Classes, trained: Classes) -> List[Optional[int]]:
+def _by_id(tested: Classes, trained: Classes) -> list[int | None]:
     rows = {} if trained.ids is None else {name: row for row, name in enumerate(trained.ids)}
     return [None if tested.ids is None else rows.get(tested.ids[label]) for label in range(len(tested.names))]
 
 
-def _by_name(tested: Classes, trained: Classes) -> List[Optional[int]]:
+def _by_name(tested: Classes, trained: Classes) -> list[int | None]:
     ours, theirs = Counter(tested.names), Counter(trained.names)
     rows = {name: row for row, name in enumerate(trained.names)}
     return [rows[name] if ours[name] == theirs[name] == 1 else None for name in tested.names]
@@ -127,8 +128,8 @@ def in_order(rows: Sequence[int], count: int) -> bool:
 
 
 def gather_rows(
-    weights: Dict[str, Tensor], own: Dict[str, Tensor], rows: Sequence[int], count: int
-) -> Dict[str, Tensor]:
+    weights: dict[str, Tensor], own: dict[str, Tensor], rows: Sequence[int], count: int
+) -> dict[str, Tensor]:
     """The weights of a model of ``count`` classes, for a model of the classes ``rows`` alone.
 
     Args:

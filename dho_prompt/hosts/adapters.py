@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import reduce
-from typing import Any, Dict, Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -107,7 +108,7 @@ class KDPLAdapter(Adapter):
             )
 
 
-ADAPTERS: Dict[str, Adapter] = {
+ADAPTERS: dict[str, Adapter] = {
     "CoOp": Adapter(node="COOP", class_bound="CSC"),
     "CoCoOp": Adapter(class_bound=False),
     "IVLP": Adapter(class_bound=False),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Callable, Iterator, List, NamedTuple, Optional
+from typing import Any, Callable, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -30,7 +31,7 @@ class FeatureTap:
 
     def __init__(self, encoder: nn.Module) -> None:
         self.encoder = encoder
-        self.call: Optional[Call] = None
+        self.call: Call | None = None
 
     def __enter__(self) -> FeatureTap:
         self.call = None
@@ -82,7 +83,7 @@ def outputs_changed(module: nn.Module, change: Callable[[Any], Any]) -> Iterator
         handle.remove()
 
 
-def add_loss(output: Any, loss: Optional[Tensor], output_weight: float, loss_weight: float) -> Any:
+def add_loss(output: Any, loss: Tensor | None, output_weight: float, loss_weight: float) -> Any:
     """Make the backward pass of whatever is computed from ``output`` also that of ``loss``.
 
     The values are unchanged. When a gradient arrives at any of the tensors, it goes on multiplied by
@@ -101,7 +102,7 @@ def add_loss(output: Any, loss: Optional[Tensor], output_weight: float, loss_wei
     Raises:
         ValueError: no tensor in it needs a gradient.
     """
-    found: List[Tensor] = []
+    found: list[Tensor] = []
     _map(output, lambda tensor: found.append(tensor) or tensor)
     if not found:
         raise ValueError(
@@ -114,14 +115,14 @@ def add_loss(output: Any, loss: Optional[Tensor], output_weight: float, loss_wei
 
 class _Weighted(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, loss: Optional[Tensor], output_weight: float, loss_weight: float, *outputs: Tensor) -> tuple:
+    def forward(ctx: Any, loss: Tensor | None, output_weight: float, loss_weight: float, *outputs: Tensor) -> tuple:
         ctx.set_materialize_grads(False)
         ctx.like = None if loss is None else loss.new_empty(())
         ctx.weights = output_weight, loss_weight
         return tuple(output.clone() for output in outputs)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Optional[Tensor]) -> tuple:
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple:
         output_weight, loss_weight = ctx.weights
         to_loss = None if ctx.like is None else torch.full_like(ctx.like, loss_weight)
         to_outputs = (None if gradient is None else output_weight * gradient for gradient in gradients)

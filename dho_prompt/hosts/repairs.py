@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, Dict, Iterator, List, Optional, Tuple
+from typing import Any
 
 from dho_prompt.engine import build_lr_scheduler, load_checkpoint, load_pretrained_weights
 
@@ -21,7 +22,7 @@ WHY = {
 
 
 @contextmanager
-def repaired(host: type, method: str, read: Optional[Dict[str, Any]] = None) -> Iterator[None]:
+def repaired(host: type, method: str, read: dict[str, Any] | None = None) -> Iterator[None]:
     """While ``method`` of a host runs, the modules that define it see our schedules and checkpoint reader.
 
     Only names that stand for Dassl's own functions are replaced, in the globals of those modules, and put back
@@ -32,7 +33,7 @@ def repaired(host: type, method: str, read: Optional[Dict[str, Any]] = None) -> 
         method: one of its methods.
         read: checkpoints by absolute path that the reader gives as they are here, cut to the classes of a data set.
     """
-    done: List[Tuple[dict, str, Any]] = []
+    done: list[tuple[dict, str, Any]] = []
     try:
         for namespace in _namespaces(host, method):
             for name, ours in {**REPAIRS, "load_checkpoint": partial(_read_once, read or {})}.items():
@@ -49,11 +50,11 @@ def repaired(host: type, method: str, read: Optional[Dict[str, Any]] = None) -> 
             namespace[name] = theirs
 
 
-def _read_once(read: Dict[str, Any], fpath: str) -> Any:
+def _read_once(read: dict[str, Any], fpath: str) -> Any:
     return read[os.path.abspath(fpath)] if os.path.abspath(fpath) in read else load_checkpoint(fpath, weights=True)
 
 
-def _namespaces(host: type, method: str) -> List[dict]:
+def _namespaces(host: type, method: str) -> list[dict]:
     """Globals of the modules whose classes define ``method`` for the host, without Dassl's own."""
     functions = [vars(cls)[method] for cls in host.__mro__ if method in vars(cls)]
     spaces = [getattr(function, "__globals__", {}) for function in functions]

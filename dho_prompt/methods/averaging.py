@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -40,11 +40,11 @@ class GaussianAverage:
     """
 
     def __init__(self, module: nn.Module, epochs: int, mean: float, std: float) -> None:
-        self.weights: List[float] = gaussian_weights(epochs, mean, std).tolist()
+        self.weights: list[float] = gaussian_weights(epochs, mean, std).tolist()
         self.epochs_done = 0
         self._setting = {"MAX_EPOCH": epochs, "GPA_MEAN": float(mean), "GPA_STD": float(std)}
         self._trained = {name: weight for name, weight in module.named_parameters() if weight.requires_grad}
-        self._sum: Dict[str, Tensor] = {}
+        self._sum: dict[str, Tensor] = {}
 
     @torch.no_grad()
     def add(self) -> None:
@@ -62,11 +62,11 @@ class GaussianAverage:
         for name, weight in self._trained.items():
             weight.copy_(self._sum[name])
 
-    def state_dict(self) -> Dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         """What goes on in another process: tensors and plain values."""
         return {"epochs_done": self.epochs_done, "sum": dict(self._sum), **self._setting}
 
-    def load_state_dict(self, state: Dict[str, Any]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take back what :meth:`state_dict` gave.
 
         Raises:

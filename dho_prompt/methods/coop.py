@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, List, Sequence, Tuple
+from collections.abc import Sequence
+from typing import Any, Callable
 
 import torch
 from torch import Tensor, nn
@@ -42,7 +43,7 @@ class PromptLearner(nn.Module):
         constants: returns the embeddings before and behind the context, (classes, 1, width) and (classes, *, width).
     """
 
-    def __init__(self, start: Tensor, constants: Callable[[], Tuple[Tensor, Tensor]]) -> None:
+    def __init__(self, start: Tensor, constants: Callable[[], tuple[Tensor, Tensor]]) -> None:
         super().__init__()
         self.ctx = nn.Parameter(start.detach().float().clone())
         self._constants = constants
@@ -51,12 +52,12 @@ class PromptLearner(nn.Module):
         """The context: (n_ctx, width), or (classes, n_ctx, width) with CSC; float32."""
         return self.ctx
 
-    def _save_to_state_dict(self, destination: Dict[str, Any], prefix: str, keep_vars: bool) -> None:
+    def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
         super()._save_to_state_dict(destination, prefix, keep_vars)
         for key, value in zip(CONSTANT_KEYS, self._constants()):
             destination[prefix + key] = value
 
-    def _load_from_state_dict(self, state_dict: Dict[str, Any], prefix: str, *args: Any) -> None:
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         for key in CONSTANT_KEYS:
             state_dict.pop(prefix + key, None)
         super()._load_from_state_dict(state_dict, prefix, *args)
@@ -107,7 +108,7 @@ class CoOpMethod(TextPromptMethod):
 
 
 @torch.no_grad()
-def _constant_embeddings(clip: LoadedCLIP, rows: List[List[int]], n_ctx: int) -> Tuple[Tensor, Tensor]:
+def _constant_embeddings(clip: LoadedCLIP, rows: list[list[int]], n_ctx: int) -> tuple[Tensor, Tensor]:
     """The embeddings that CoOp saves: the start token, and all that follows the context up to the last position."""
     embedding = text_module(clip.model).token_embedding
     ids = padded_ids(rows, clip.tokenizer.context_length, placeholder=0).to(embedding.weight.device)

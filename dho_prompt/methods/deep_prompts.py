@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -39,15 +39,15 @@ class VisionLanguagePrompts(nn.Module):
         """(n_ctx_text, text width), the first block's."""
         return self.prompt_learner["ctx"]
 
-    def deep_text(self) -> List[Tensor]:
+    def deep_text(self) -> list[Tensor]:
         """(n_ctx_text, text width) for the second block and so on."""
         return _deep(self.text_encoder)
 
-    def vision(self) -> List[Tensor]:
+    def vision(self) -> list[Tensor]:
         """(n_ctx_vision, vision width) for the first block and so on."""
         return [self.image_encoder.VPT, *_deep(self.image_encoder)]
 
-    def _load_from_state_dict(self, state_dict: Dict[str, Any], prefix: str, *args: Any) -> None:
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         given = {key[len(prefix) :]: value for key, value in state_dict.items() if key.startswith(prefix)}
         own = self.state_dict()
         _check(given, own)
@@ -57,7 +57,7 @@ class VisionLanguagePrompts(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *args)
 
 
-def prompt_settings(state_dict: Dict[str, Tensor]) -> Dict[str, int]:
+def prompt_settings(state_dict: dict[str, Tensor]) -> dict[str, int]:
     """Numbers of tokens and depths of the prompts in a checkpoint, by their configuration keys.
 
     Raises:
@@ -75,7 +75,7 @@ def prompt_settings(state_dict: Dict[str, Tensor]) -> Dict[str, int]:
     }
 
 
-def _check(given: Dict[str, Tensor], own: Dict[str, Tensor]) -> None:
+def _check(given: dict[str, Tensor], own: dict[str, Tensor]) -> None:
     """Raise PyTorch's error for weights that do not fit, a RuntimeError, but in the words of the configuration."""
     try:
         before, now = prompt_settings(given), prompt_settings(own)
@@ -97,7 +97,7 @@ def _blocks(depth: int, n_ctx: int, width: int) -> nn.ModuleDict:
     return nn.ModuleDict({"transformer": nn.ModuleDict({"resblocks": blocks})})
 
 
-def _deep(tower: nn.ModuleDict) -> List[Tensor]:
+def _deep(tower: nn.ModuleDict) -> list[Tensor]:
     return [prompts[DEEP] for prompts in tower["transformer"]["resblocks"].values()]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any, Dict
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,9 +28,9 @@ class HeadTally:
     def __init__(self) -> None:
         self.correct: Counter = Counter()
         self.images = 0
-        self.bins: Dict[str, Tensor] = {}  # by head: (2, BINS) sums of right predictions and of their probabilities
+        self.bins: dict[str, Tensor] = {}  # by head: (2, BINS) sums of right predictions and of their probabilities
 
-    def add(self, scores: Dict[str, Tensor], probabilities: Dict[str, Tensor], labels: Tensor) -> None:
+    def add(self, scores: dict[str, Tensor], probabilities: dict[str, Tensor], labels: Tensor) -> None:
         """Count a batch.
 
         Args:
@@ -49,15 +49,15 @@ class HeadTally:
             self.bins[head] = self.bins[head] + sums if head in self.bins else sums
         self.images += len(labels)
 
-    def percentages(self) -> Dict[str, float]:
+    def percentages(self) -> dict[str, float]:
         """Accuracy in percent by head, and the number of ``images``."""
         return {**{head: 100.0 * count / self.images for head, count in self.correct.items()}, "images": self.images}
 
-    def calibration_errors(self) -> Dict[str, float]:
+    def calibration_errors(self) -> dict[str, float]:
         """ECE in percent by head; the sums of a bin differ by its images times its own distance."""
         return {head: 100.0 * float((sums[0] - sums[1]).abs().sum()) / self.images for head, sums in self.bins.items()}
 
-    def summary(self) -> Dict[str, Any]:
+    def summary(self) -> dict[str, Any]:
         """:meth:`percentages` under ``accuracy`` and :meth:`calibration_errors` under ``ece``."""
         return {"accuracy": self.percentages(), "ece": self.calibration_errors()}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from typing import Dict, List, Sequence, Tuple
+from collections.abc import Sequence
 
 from dho_prompt.tables.groups import Group
 from dho_prompt.tables.paper import SETS, SOURCE, ZERO_SHOT, comparison, of_the_student
@@ -12,8 +12,8 @@ from dho_prompt.tables.rows import MEAN, Row, main_rows
 
 
 def beside_the_paper(
-    rows: Sequence[Row], group: Group, columns: Sequence[str], sets: Dict[str, str]
-) -> Tuple[List[Row], List[str]]:
+    rows: Sequence[Row], group: Group, columns: Sequence[str], sets: dict[str, str]
+) -> tuple[list[Row], list[str]]:
     """Rows of the paper and of ours minus the paper's, and sentences on what was not compared.
 
     Args:
@@ -23,7 +23,7 @@ def beside_the_paper(
         sets: column -> test set.
     """
     main, found = main_rows(rows), []
-    reasons: Dict[str, List[str]] = {}
+    reasons: dict[str, list[str]] = {}
     for method, seeds in group.runs.items():
         theirs = comparison(method, group.labelled, seeds)
         if theirs is None:
@@ -51,7 +51,7 @@ def beside_the_paper(
     return found, notes
 
 
-def _values(theirs: Dict[str, float], run: Result, columns: Sequence[str], sets: Dict[str, str]) -> Dict[str, float]:
+def _values(theirs: dict[str, float], run: Result, columns: Sequence[str], sets: dict[str, str]) -> dict[str, float]:
     """By our columns; the paper's ImageNet-A and -R are of 200 classes, so not beside ours of 1000."""
     values = {}
     for column in columns:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Dict, List, Sequence, Tuple
+from typing import Any
 
 from dho_prompt.tables.figure import GAIN_AXIS
 from dho_prompt.tables.look import (
@@ -21,7 +22,7 @@ from dho_prompt.tables.look import (
 from dho_prompt.tables.rows import MEAN, MEASURES, OWN_SETS, Row, Table, main_rows, mean_and_spread
 from dho_prompt.tables.sheet import NORMAL, SMALL, Sheet, save, wrapped
 
-Curve = List[Tuple[int, Row]]  # (labelled images per class, row), shots rising
+Curve = list[tuple[int, Row]]  # (labelled images per class, row), shots rising
 WIDE, HIGH, LEFT, GAP = 3.7, 2.0, 0.95, 0.6  # inches of a panel, left of the first and between two
 
 
@@ -65,15 +66,15 @@ def figure_over_shots(tables: Sequence[Table]) -> Any:
     return add_legend(sheet, look, [row for found in datasets for table in found for row in table.rows])
 
 
-def _by_dataset(tables: Sequence[Table]) -> List[List[Table]]:
-    found: Dict[str, List[Table]] = {}
+def _by_dataset(tables: Sequence[Table]) -> list[list[Table]]:
+    found: dict[str, list[Table]] = {}
     for table in tables:
         if re.fullmatch(r"\d+ shots?", table.labelled):
             found.setdefault(table.dataset, []).append(table)
     return [made for made in found.values() if len(made) > 1 and _columns(made)]
 
 
-def _columns(tables: Sequence[Table]) -> List[str]:
+def _columns(tables: Sequence[Table]) -> list[str]:
     """At most two: the run's own test set, and what speaks for the shifted ones."""
     common = [name for name in tables[0].columns if all(name in table.columns for table in tables)]
     shifted = [name for name in common if name not in OWN_SETS]
@@ -89,9 +90,9 @@ def _seeds(tables: Sequence[Table]) -> str:
     return words[0] if len(words) == 1 else "not the same seeds for all shots"
 
 
-def _curves(tables: Sequence[Table], kind: str) -> Dict[str, Curve]:
+def _curves(tables: Sequence[Table], kind: str) -> dict[str, Curve]:
     """Method -> its curve of gains or of its own values."""
-    found: Dict[str, Curve] = {}
+    found: dict[str, Curve] = {}
     for table in tables:
         gains = {row.method: row for row in table.rows if row.kind == "gain"}
         for method, row in (gains if kind == "gain" else main_rows(table.rows)).items():
@@ -99,7 +100,7 @@ def _curves(tables: Sequence[Table], kind: str) -> Dict[str, Curve]:
     return {method: sorted(curve, key=lambda point: point[0]) for method, curve in found.items()}
 
 
-def _line_of_panels(panels: Sequence[Any], tables: List[Table], kind: str, columns: List[str], look: Any) -> None:
+def _line_of_panels(panels: Sequence[Any], tables: list[Table], kind: str, columns: list[str], look: Any) -> None:
     """Gains have the same ends in all panels, which show 0; accuracies have their own."""
     curves, measure = _curves(tables, kind), tables[0].measure
     ends = {

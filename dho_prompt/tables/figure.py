@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Dict, List, Sequence, Tuple
+from typing import Any
 
 from dho_prompt.tables.look import (
     Look,
@@ -60,7 +61,7 @@ def figure_of(tables: Sequence[Table]) -> Any:
     return add_legend(sheet, look, drawn, any(map(_papers, tables)))
 
 
-def _gains(table: Table) -> Dict[str, Row]:
+def _gains(table: Table) -> dict[str, Row]:
     return {row.method: row for row in table.rows if row.kind == "gain"}
 
 
@@ -71,7 +72,7 @@ def _height(table: Table, names: Sequence[str]) -> float:
     return max(len(names) * each, 0.55)
 
 
-def _ends(tables: Sequence[Table], gains: Sequence[Dict[str, Row]]) -> List[Tuple[float, float]]:
+def _ends(tables: Sequence[Table], gains: Sequence[dict[str, Row]]) -> list[tuple[float, float]]:
     """Of the axes of gains, which show 0, and of the axes of the measure."""
     differences = [
         end for found in gains for row in found.values() for column in row.values for end in reach(row, column, True)
@@ -81,11 +82,11 @@ def _ends(tables: Sequence[Table], gains: Sequence[Dict[str, Row]]) -> List[Tupl
     return [limits([0.0, *differences], 1.0), limits(values, 2.0, percent=True)]
 
 
-def _papers(table: Table) -> Dict[str, Row]:
+def _papers(table: Table) -> dict[str, Row]:
     return {row.method: row for row in table.rows if row.kind == "paper" and row.method}
 
 
-def _places(table: Table) -> Dict[Tuple[str, str], float]:
+def _places(table: Table) -> dict[tuple[str, str], float]:
     """(column, method) -> height; sets are 1 apart and fill 0.8 of that."""
     methods = list(main_rows(table.rows))
     return {
@@ -96,7 +97,7 @@ def _places(table: Table) -> Dict[Tuple[str, str], float]:
 
 
 def _gain_panel(
-    panel: Any, table: Table, gains: Dict[str, Row], look: Dict[str, Look], ends: Tuple[float, float]
+    panel: Any, table: Table, gains: dict[str, Row], look: dict[str, Look], ends: tuple[float, float]
 ) -> None:
     places = _places(table)
     below = 0.8 * 0.3 / len(main_rows(table.rows))
@@ -113,7 +114,7 @@ def _gain_panel(
     _bands(panel, table)
 
 
-def _accuracy_panel(panel: Any, table: Table, look: Dict[str, Look], ends: Tuple[float, float]) -> None:
+def _accuracy_panel(panel: Any, table: Table, look: dict[str, Look], ends: tuple[float, float]) -> None:
     places, papers = _places(table), _papers(table)
     for method, row in main_rows(table.rows).items():
         for column in table.columns:
@@ -148,5 +149,5 @@ def _bands(panel: Any, table: Table) -> None:
     panel.tick_params(axis="y", length=0)
 
 
-def _set_names(table: Table) -> List[str]:
+def _set_names(table: Table) -> list[str]:
     return [wrapped(set_title(name), NAMES, SMALL) for name in table.columns]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Dict, List, Sequence, Tuple
+from collections.abc import Sequence
 
 from dho_prompt.tables.groups import host_name
 from dho_prompt.tables.results import Result
@@ -11,7 +11,7 @@ from dho_prompt.tables.rows import Row, main_rows
 GAIN = {"accuracy": "gain by", "ece": "change by"}
 
 
-def gains(rows: Sequence[Row], runs: Dict[str, List[Result]], measure: str) -> Tuple[List[Row], List[str]]:
+def gains(rows: Sequence[Row], runs: dict[str, list[Result]], measure: str) -> tuple[list[Row], list[str]]:
     """Each row with DHO minus its host, over the seeds that both have.
 
     Args:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
+from typing import Any, NamedTuple
 
 from dho_prompt.config import differences
 from dho_prompt.runs.folder import binding
@@ -25,7 +26,7 @@ class Group(NamedTuple):
 
     dataset: str
     labelled: str
-    runs: Dict[str, List[Result]]
+    runs: dict[str, list[Result]]
 
 
 def labelled_by(result: Result) -> str:
@@ -51,25 +52,25 @@ def host_name(name: str) -> str:
     return name[: -len("DHO")] if name.endswith("DHO") else name
 
 
-def row_order(name: str) -> Tuple[str, bool, bool]:
+def row_order(name: str) -> tuple[str, bool, bool]:
     """Plain method, with DHO on labelled images alone, with DHO: as Table 13 has them."""
     return host_name(name), name != host_name(name), not name.endswith(ALONE)
 
 
-def set_name(name: str, config: Dict[str, Any]) -> str:
+def set_name(name: str, config: dict[str, Any]) -> str:
     """A data set as its reader knows it: a folder of one's own by the folder's name, a class without its module."""
     if name == OWN_FOLDER:
         return os.path.basename(_folder(config)) or name
     return name.rpartition(":")[2]
 
 
-def compared(results: Sequence[Result]) -> List[Group]:
+def compared(results: Sequence[Result]) -> list[Group]:
     """The groups, by data set, the fewest labelled images first.
 
     Raises:
         ValueError: runs that would share a row differ in more than their seed, or a seed stands twice.
     """
-    groups: Dict[Tuple[Any, ...], Dict[str, List[Result]]] = {}
+    groups: dict[tuple[Any, ...], dict[str, list[Result]]] = {}
     for result in sorted(results, key=_order):
         rows = groups.setdefault((*_identity(result), labelled_by(result)), {})
         rows.setdefault(row_name(result), []).append(result)
@@ -89,19 +90,19 @@ def _shots(result: Result) -> int:
     return result["shots"] if trained is None else trained
 
 
-def _order(result: Result) -> Tuple[Any, ...]:
+def _order(result: Result) -> tuple[Any, ...]:
     dataset, shots = result["config"].get("DATASET", {}), _shots(result)
     how = (bool(dataset.get("LABELED_LIST")), dataset.get("LABELED_PERCENT") or 0.0)
     return (*_identity(result), *how, shots if shots > 0 else float("inf"), result["seed"])
 
 
-def _folder(config: Dict[str, Any]) -> str:
+def _folder(config: dict[str, Any]) -> str:
     """DATASET.FOLDER, which may be relative to DATASET.ROOT, or DATASET.ROOT itself."""
     dataset = config.get("DATASET", {})
     return os.path.normpath(os.path.join(dataset.get("ROOT") or "", os.path.expanduser(dataset.get("FOLDER") or "")))
 
 
-def _identity(result: Result) -> Tuple[str, str, str, str, str]:
+def _identity(result: Result) -> tuple[str, str, str, str, str]:
     """What makes two data sets two: name, own folder, classes; name and classes that the model was trained on."""
     dataset = result["config"].get("DATASET", {})
     trained = result.get("evaluated", {}).get("trained_on", {})
@@ -113,7 +114,7 @@ def _identity(result: Result) -> Tuple[str, str, str, str, str]:
     return name, folder, classes, trained.get("NAME") or name, trained.get("SUBSAMPLE_CLASSES") or classes
 
 
-def _names(first: Dict[Tuple[Any, ...], Result]) -> Dict[Tuple[Any, ...], str]:
+def _names(first: dict[tuple[Any, ...], Result]) -> dict[tuple[Any, ...], str]:
     """Identity -> name in words; what would be called the same is called by its full name."""
     short = {identity: _in_words(identity, set_name(identity[0], run["config"])) for identity, run in first.items()}
     full = {identity: _in_words(identity, identity[1] or identity[0]) for identity in first}
@@ -121,7 +122,7 @@ def _names(first: Dict[Tuple[Any, ...], Result]) -> Dict[Tuple[Any, ...], str]:
     return {identity: name if called.count(name) == 1 else full[identity] for identity, name in short.items()}
 
 
-def _in_words(identity: Tuple[Any, ...], name: str) -> str:
+def _in_words(identity: tuple[Any, ...], name: str) -> str:
     _, _, classes, trained_name, trained_classes = identity
     name += "" if classes == "all" else f", {classes} classes"
     parts = [trained_name] if trained_name != identity[0] else []
@@ -148,5 +149,5 @@ def _check_alike(name: str, runs: Sequence[Result]) -> None:
             )
 
 
-def _without_seed(config: Dict[str, Any]) -> Dict[str, Any]:
+def _without_seed(config: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in binding(config).items() if key != "SEED"}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from dho_prompt.tables.groups import ALONE, host_name
 from dho_prompt.tables.rows import OWN_SETS, Row, Table, main_rows, mean_and_spread
@@ -28,7 +29,7 @@ class Look(NamedTuple):
     marker: str
 
 
-def looks(tables: Sequence[Table]) -> Dict[str, Look]:
+def looks(tables: Sequence[Table]) -> dict[str, Look]:
     """Method -> its look, the same in all panels: hollow squares for a host, diamonds on labelled images alone."""
     methods = list(dict.fromkeys(method for table in tables for method in main_rows(table.rows)))
     hosts = list(dict.fromkeys(map(host_name, methods)))
@@ -63,7 +64,7 @@ def caption(rows: Sequence[Row]) -> str:
     return f"Markers: means. Lines: ± one sample standard deviation over seeds.{dots}"
 
 
-def add_legend(sheet: Sheet, look: Dict[str, Look], rows: Sequence[Row], paper: bool = False) -> Any:
+def add_legend(sheet: Sheet, look: dict[str, Look], rows: Sequence[Row], paper: bool = False) -> Any:
     """Close a sheet with one legend for all its panels, if it fits with a column for each host; returns the figure."""
     from matplotlib.lines import Line2D
 
@@ -90,7 +91,7 @@ def finish(panel: Any) -> None:
     panel.tick_params(labelsize=SMALL)
 
 
-def limits(values: Sequence[float], least: float, percent: bool = False) -> Tuple[float, float]:
+def limits(values: Sequence[float], least: float, percent: bool = False) -> tuple[float, float]:
     """Ends of an axis that shows all values with some room.
 
     Args:
@@ -107,12 +108,12 @@ def limits(values: Sequence[float], least: float, percent: bool = False) -> Tupl
     return ends
 
 
-def percent_ticks(axis: Any, ends: Tuple[float, float]) -> None:
+def percent_ticks(axis: Any, ends: tuple[float, float]) -> None:
     """Ticks of an axis, from 0 to 100 alone."""
     axis.set_ticks([tick for tick in axis.get_ticklocs() if max(ends[0], 0) <= tick <= min(ends[1], 100)])
 
 
-def reach(row: Row, column: str, single: bool) -> List[float]:
+def reach(row: Row, column: str, single: bool) -> list[float]:
     """What a marker, its line and, with ``single``, its seeds' dots reach."""
     mean, spread = mean_and_spread(row.values[column])
     return [mean, mean - (spread or 0), mean + (spread or 0), *(row.values[column] if single else [])]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 from dho_prompt.tables.groups import host_name
 from dho_prompt.tables.results import Result
@@ -24,9 +25,9 @@ class PaperRow(NamedTuple):
         accuracy: percent, in the order of :data:`SETS`.
     """
 
-    labelled: Tuple[str, ...]
-    epochs: Optional[int]
-    accuracy: Tuple[float, ...]
+    labelled: tuple[str, ...]
+    epochs: int | None
+    accuracy: tuple[float, ...]
 
 
 _ALONE = ", labeled only"
@@ -34,7 +35,7 @@ _ONE, _SIXTEEN = ("1 %",), ("16 shots", "1.25 %")
 ZERO_SHOT = PaperRow((), None, (66.7, 60.8, 46.2, 74.0, 47.8))  # Table 12 prints 47.0 for ImageNet-A
 # Epochs of linear evaluation and VPT: Table 11. It refers to the hosts' configurations for domain generalisation for
 # CoOp (50 epochs) and PromptSRC (20)
-TABLE_13: Dict[str, PaperRow] = {
+TABLE_13: dict[str, PaperRow] = {
     "LinearProbe": PaperRow(_ONE, 20, (72.8, 64.2, 47.0, 74.6, 48.6)),
     f"LinearProbeDHO{_ALONE}": PaperRow(_ONE, 20, (73.4, 65.3, 48.3, 75.8, 49.4)),
     "LinearProbeDHO": PaperRow(_ONE, 20, (74.6, 66.4, 49.2, 76.1, 49.8)),
@@ -60,11 +61,11 @@ class Comparison(NamedTuple):
         differs: what the row of ours has otherwise, such as ``alpha 0.3 (paper 0.5)``; [] if the two can be compared.
     """
 
-    accuracy: Dict[str, float]
-    differs: List[str]
+    accuracy: dict[str, float]
+    differs: list[str]
 
 
-def comparison(name: str, labelled: str, runs: Sequence[Result]) -> Optional[Comparison]:
+def comparison(name: str, labelled: str, runs: Sequence[Result]) -> Comparison | None:
     """The paper's row for a row of ours; None if it has nothing of the kind.
 
     Args:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from typing import List, Sequence
+from collections.abc import Sequence
 
 from dho_prompt.tables.rows import MEASURES, Row, Table, mean_and_spread, seed_count
 
@@ -23,7 +23,7 @@ def cell(values: Sequence[float], signed: bool = False) -> str:
     return text if spread is None else f"{text} ± {spread:.2f}"
 
 
-def _cells(row: Row, columns: Sequence[str]) -> List[str]:
+def _cells(row: Row, columns: Sequence[str]) -> list[str]:
     return [cell(row.values[name], row.signed) if name in row.values else "" for name in columns]
 
 

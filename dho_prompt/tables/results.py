@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Dict, Iterable, List, Sequence, Tuple
+from typing import Any
 
 from dho_prompt.files import PathLike
 from dho_prompt.runs.folder import AGAIN, EVALUATION, RESULTS, read_result
 
-Result = Dict[str, Any]  # the content of a result file, and under "file" where it lies
+Result = dict[str, Any]  # the content of a result file, and under "file" where it lies
 NEEDED = ("split", "epochs", "device", "engine", "versions")  # for a table, beside what every result has
 
 
-def read_results(folders: Iterable[PathLike], file: str = RESULTS) -> List[Result]:
+def read_results(folders: Iterable[PathLike], file: str = RESULTS) -> list[Result]:
     """All result files below the folders.
 
     Args:
@@ -39,7 +40,7 @@ def read_results(folders: Iterable[PathLike], file: str = RESULTS) -> List[Resul
     return results
 
 
-def by_tested(results: Sequence[Result]) -> Tuple[List[Result], List[Result]]:
+def by_tested(results: Sequence[Result]) -> tuple[list[Result], list[Result]]:
     """The runs that were tested on some set, and those that were not (TEST.NO_TEST True)."""
     return [run for run in results if run["accuracy"]], [run for run in results if not run["accuracy"]]
 

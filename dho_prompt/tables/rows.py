@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import statistics
-from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 HEADS = {"blend": "", "ce": " (CE head)", "kd": " (KD head)"}
 OWN_SETS = ("test", "val")  # what TEST.SPLIT calls the images of the run's own data set
@@ -24,10 +25,10 @@ class Row(NamedTuple):
     """
 
     name: str
-    values: Dict[str, List[float]]
+    values: dict[str, list[float]]
     kind: str = "run"
     method: str = ""
-    seeds: Tuple[int, ...] = ()
+    seeds: tuple[int, ...] = ()
 
     @property
     def signed(self) -> bool:
@@ -49,31 +50,31 @@ class Table(NamedTuple):
     dataset: str
     labelled: str
     measure: str
-    columns: List[str]
-    rows: List[Row]
-    protocol: List[str]
-    notes: List[str]
+    columns: list[str]
+    rows: list[Row]
+    protocol: list[str]
+    notes: list[str]
 
     @property
     def title(self) -> str:
         return f"{self.dataset}, {self.labelled}"
 
 
-def main_rows(rows: Sequence[Row]) -> Dict[str, Row]:
+def main_rows(rows: Sequence[Row]) -> dict[str, Row]:
     """Method -> its own prediction: the blend, or its only head. Single heads beside a blend are left out."""
-    found: Dict[str, Row] = {}
+    found: dict[str, Row] = {}
     for row in rows:  # the first row of a method
         if row.kind == "run":
             found.setdefault(row.method, row)
     return found
 
 
-def mean_and_spread(values: Sequence[float]) -> Tuple[float, Optional[float]]:
+def mean_and_spread(values: Sequence[float]) -> tuple[float, float | None]:
     """Mean and sample standard deviation; the latter is None for a single value."""
     return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None
 
 
-def seed_count(table: Table) -> Optional[int]:
+def seed_count(table: Table) -> int | None:
     """How many seeds every row of runs has; None if they differ."""
     counts = {len(row.seeds) for row in table.rows if row.kind == "run"}
     return counts.pop() if len(counts) == 1 else None

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, List, Sequence, Tuple
+from typing import Any
 
 from dho_prompt.files import atomic_write
 
@@ -31,8 +32,8 @@ class Sheet:
         self.figure = Figure(figsize=(width, 1), dpi=DPI)
         FigureCanvasAgg(self.figure)
         self.width, self.filled = width, EDGE
-        self._titles: List[Tuple[Any, float]] = []
-        self._panels: List[Tuple[Any, float, float, float, float]] = []
+        self._titles: list[tuple[Any, float]] = []
+        self._panels: list[tuple[Any, float, float, float, float]] = []
 
     def title(self, text: str) -> None:
         """Text from the left edge on, in as many lines as it takes."""
@@ -40,7 +41,7 @@ class Sheet:
         self._titles.append((self.figure.text(EDGE / self.width, 0, lines, va="top", fontsize=LARGE), self.filled))
         self.filled += (1 + lines.count("\n")) * LARGE * 1.3 / 72 + 0.04
 
-    def row(self, count: int, left: float, gap: float, height: float, above: float, below: float) -> List[Any]:
+    def row(self, count: int, left: float, gap: float, height: float, above: float, below: float) -> list[Any]:
         """Panels of equal width side by side.
 
         Args:

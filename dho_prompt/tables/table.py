@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import statistics
-from typing import Any, Dict, List, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 from dho_prompt.tables.beside_paper import beside_the_paper
 from dho_prompt.tables.gains import gains
@@ -12,7 +13,7 @@ from dho_prompt.tables.results import Result, by_tested, untested_message
 from dho_prompt.tables.rows import HEADS, MEAN, OWN_SETS, Row, Table
 
 
-def tables(results: Sequence[Result], measure: str = "accuracy") -> List[Table]:
+def tables(results: Sequence[Result], measure: str = "accuracy") -> list[Table]:
     """One table per data set and choice of labelled images, the fewest shots first.
 
     Args:
@@ -61,7 +62,7 @@ def _table(group: Group, measure: str) -> Table:
     return Table(group.dataset, group.labelled, measure, columns, rows + found, protocol, notes)
 
 
-def _columns(run: Result) -> Dict[str, str]:
+def _columns(run: Result) -> dict[str, str]:
     """Test set -> heading of its column."""
     classes = run.get("classes", {})
     whole = next((classes[name]["own"] for name in OWN_SETS if name in classes), None)
@@ -74,7 +75,7 @@ def _columns(run: Result) -> Dict[str, str]:
     return found
 
 
-def _rows(method: str, seeds: List[Result], columns: List[str], sets: Dict[str, str], measure: str) -> List[Row]:
+def _rows(method: str, seeds: list[Result], columns: list[str], sets: dict[str, str], measure: str) -> list[Row]:
     heads = [head for head in HEADS if all(head in run[measure][sets[columns[0]]] for run in seeds)]
     return [
         Row(
@@ -87,7 +88,7 @@ def _rows(method: str, seeds: List[Result], columns: List[str], sets: Dict[str, 
     ]
 
 
-def _add_means(rows: List[Row], columns: List[str]) -> List[str]:
+def _add_means(rows: list[Row], columns: list[str]) -> list[str]:
     """Give every row the mean of its shifted sets, seed by seed, if there are several; returns the columns."""
     shifted = [name for name in columns if name not in OWN_SETS]
     if len(shifted) < 2:
@@ -97,7 +98,7 @@ def _add_means(rows: List[Row], columns: List[str]) -> List[str]:
     return [*columns, MEAN]
 
 
-def _on_validation(columns: Sequence[str], runs: Sequence[Result]) -> List[str]:
+def _on_validation(columns: Sequence[str], runs: Sequence[Result]) -> list[str]:
     """That TEST.SPLIT val gives no test results, and what was chosen on the very images."""
     if "val" not in columns:
         return []
@@ -126,7 +127,7 @@ def _protocol(method: str, seeds: Sequence[Result]) -> str:
 
 
 def _mixes(seeds: Sequence[Result]) -> str:
-    mixes: Dict[str, Any] = dict.fromkeys(f"alpha {run['mix']['alpha']}, beta {run['mix']['beta']}" for run in seeds)
+    mixes: dict[str, Any] = dict.fromkeys(f"alpha {run['mix']['alpha']}, beta {run['mix']['beta']}" for run in seeds)
     return f"{' | '.join(mixes)} ({'searched on validation' if _searched(seeds[0]) else 'fixed'})"
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Callable, Dict, Iterator, Optional, Sequence
+from typing import Any, Callable
 
 import torch
 from PIL import Image
@@ -28,7 +29,7 @@ class UnlabelledImages(Dataset):
     def __init__(
         self,
         items: Sequence[Any],
-        transform: Callable[[Image.Image], Dict[str, Any]],
+        transform: Callable[[Image.Image], dict[str, Any]],
         read_image: Callable[[str], Image.Image],
         max_unreadable: int = 0,
     ) -> None:
@@ -39,13 +40,13 @@ class UnlabelledImages(Dataset):
     def __len__(self) -> int:
         return len(self._items)
 
-    def __getitem__(self, index: int) -> Dict[str, Any]:
+    def __getitem__(self, index: int) -> dict[str, Any]:
         return self.replacements.read(index, self._read, self._path)
 
     def _path(self, index: int) -> str:
         return self._items[index].impath
 
-    def _read(self, index: int) -> Dict[str, Any]:
+    def _read(self, index: int) -> dict[str, Any]:
         return {**self.transform(self.read_image(self._path(index))), "index": index}
 
 
@@ -67,7 +68,7 @@ class PairLoader:
     """
 
     def __init__(
-        self, loader_x: DataLoader, loader_u: Optional[DataLoader], count: str = "train_x", length_u: int = 0
+        self, loader_x: DataLoader, loader_u: DataLoader | None, count: str = "train_x", length_u: int = 0
     ) -> None:
         if count not in COUNTS:
             raise ValueError(f"TRAIN.COUNT_ITER is {count!r}; allowed are {', '.join(COUNTS)}")
@@ -85,7 +86,7 @@ class PairLoader:
             return length_x
         return self.length_u if self.count == "train_u" else min(length_x, self.length_u)
 
-    def __iter__(self) -> Iterator[Dict[str, Any]]:
+    def __iter__(self) -> Iterator[dict[str, Any]]:
         own = _OwnRandomness()
         batches_x = _endless(self.loader_x)
         batches_u = None if self.loader_u is None else _endless(self.loader_u)
@@ -119,11 +120,11 @@ class _OwnRandomness:
             torch.set_rng_state(outer)
 
 
-def _endless(loader: DataLoader) -> Iterator[Dict[str, Any]]:
+def _endless(loader: DataLoader) -> Iterator[dict[str, Any]]:
     while True:
         yield from loader
 
 
-def _flat(batch: Dict[str, Any]) -> Dict[str, Any]:
+def _flat(batch: dict[str, Any]) -> dict[str, Any]:
     views = batch["img"] if isinstance(batch.get("img"), dict) else {}
     return {**batch, **views}

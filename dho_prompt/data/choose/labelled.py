@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Dict, List, Sequence, Tuple
+from typing import Any
 
 from dho_prompt.data.choose.splits import few_shot, namer
 from dho_prompt.data.layouts.contents import some
@@ -15,7 +16,7 @@ from dho_prompt.files import PathLike
 KEYS = ("DATASET.NUM_SHOTS", "DATASET.LABELED_PERCENT", "DATASET.LABELED_LIST")
 
 
-def low_shot(items: Sequence[Any], percent: float, seed: int, root: PathLike) -> List[Any]:
+def low_shot(items: Sequence[Any], percent: float, seed: int, root: PathLike) -> list[Any]:
     """Draw ``percent`` % of all images, spread over the classes as evenly as possible (the paper's 1 % and 10 %).
 
     The total is rounded down: 12,811 of ImageNet's 1,281,167 images for 1 %, 128,116 for 10 %, as in the lists of
@@ -38,7 +39,7 @@ def low_shot(items: Sequence[Any], percent: float, seed: int, root: PathLike) ->
     total = int(len(items) * Fraction(str(percent)) / 100)
     if total == 0:
         raise ValueError(f"DATASET.LABELED_PERCENT {percent} of {len(items)} training images is less than one image")
-    by_label: Dict[int, List[Any]] = defaultdict(list)
+    by_label: dict[int, list[Any]] = defaultdict(list)
     for item in items:
         by_label[item.label].append(item)
     shares = _even_shares({label: len(members) for label, members in by_label.items()}, total, seed)
@@ -50,7 +51,7 @@ def low_shot(items: Sequence[Any], percent: float, seed: int, root: PathLike) ->
     ]
 
 
-def _even_shares(sizes: Dict[int, int], total: int, seed: int) -> Dict[int, int]:
+def _even_shares(sizes: dict[int, int], total: int, seed: int) -> dict[int, int]:
     """How many images each label gives: all classes rise together until ``total`` is reached or they are used up."""
     level = 0
     while sum(min(size, level + 1) for size in sizes.values()) <= total and level < max(sizes.values()):
@@ -63,7 +64,7 @@ def _even_shares(sizes: Dict[int, int], total: int, seed: int) -> Dict[int, int]
     return shares
 
 
-def listed(items: Sequence[Any], path: PathLike, root: PathLike) -> List[Any]:
+def listed(items: Sequence[Any], path: PathLike, root: PathLike) -> list[Any]:
     """The images that a text file names, one a line, ordered by label and name.
 
     A line is a base name (``n01440764_10026.JPEG``, as in SimCLR's lists) or a path whose end says which image it is
@@ -85,7 +86,7 @@ def listed(items: Sequence[Any], path: PathLike, root: PathLike) -> List[Any]:
     if not lines:
         raise ValueError(f"{path} names no image (DATASET.LABELED_LIST)")
     wanted = {line.rpartition("/")[2] for line in lines}
-    candidates: Dict[str, List[Tuple[str, Any]]] = defaultdict(list)
+    candidates: dict[str, list[tuple[str, Any]]] = defaultdict(list)
     name_of = namer(root)
     for item in items:
         name = name_of(item.impath)
@@ -105,20 +106,20 @@ def listed(items: Sequence[Any], path: PathLike, root: PathLike) -> List[Any]:
     return [item for _, item in sorted(chosen, key=lambda entry: (entry[1].label, entry[0]))]
 
 
-def _matches(line: str, candidates: Dict[str, List[Tuple[str, Any]]]) -> List[Tuple[str, Any]]:
+def _matches(line: str, candidates: dict[str, list[tuple[str, Any]]]) -> list[tuple[str, Any]]:
     line = line[2:] if line.startswith("./") else line
     hits = candidates.get(line.rpartition("/")[2], [])
     exact = [hit for hit in hits if hit[0] == line]
     return exact or [hit for hit in hits if f"/{hit[0]}".endswith(f"/{line}")]
 
 
-def _refuse(path: Path, what: str, names: List[str], most: int = 5) -> None:
+def _refuse(path: Path, what: str, names: list[str], most: int = 5) -> None:
     if names:
         more = f" and {len(names) - most} more" if len(names) > most else ""
         raise ValueError(f"{path} has {len(names)} lines whose images are {what}: {', '.join(names[:most])}{more}")
 
 
-def choose_labelled(items: Sequence[Any], cfg: Any, root: PathLike) -> Tuple[List[Any], str]:
+def choose_labelled(items: Sequence[Any], cfg: Any, root: PathLike) -> tuple[list[Any], str]:
     """The labelled images that ``cfg`` asks for, and how they were chosen, in words.
 
     Raises:

@@ -6,8 +6,9 @@ import hashlib
 import heapq
 import os
 from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Tuple
+from typing import Any, Callable
 
 from dho_prompt.files import PathLike, read_json, write_json
 
@@ -34,7 +35,7 @@ def namer(root: PathLike) -> Callable[[PathLike], str]:
     return name_of
 
 
-def few_shot(items: Iterable[Any], shots: int, seed: int, root: PathLike) -> List[Any]:
+def few_shot(items: Iterable[Any], shots: int, seed: int, root: PathLike) -> list[Any]:
     """Draw ``shots`` images per class.
 
     Within a class, images are ranked by the SHA-256 of ``seed/relative name`` and the first ``shots`` are taken. So
@@ -53,12 +54,12 @@ def few_shot(items: Iterable[Any], shots: int, seed: int, root: PathLike) -> Lis
     items = list(items)
     if shots < 1:
         return items
-    by_label: Dict[int, List[Any]] = defaultdict(list)
+    by_label: dict[int, list[Any]] = defaultdict(list)
     for item in items:
         by_label[item.label].append(item)
     name_of = namer(root)
 
-    def rank(item: Any) -> Tuple[bytes, str, Any]:
+    def rank(item: Any) -> tuple[bytes, str, Any]:
         name = name_of(item.impath)
         return hashlib.sha256(f"{seed}/{name}".encode()).digest(), name, item
 
@@ -69,7 +70,7 @@ def few_shot(items: Iterable[Any], shots: int, seed: int, root: PathLike) -> Lis
     return drawn
 
 
-def split_record(labelled: Sequence[Any], pool: Sequence[Any], root: PathLike) -> Dict[str, Any]:
+def split_record(labelled: Sequence[Any], pool: Sequence[Any], root: PathLike) -> dict[str, Any]:
     """Describe a labelled set and its unlabelled pool.
 
     Args:
@@ -94,7 +95,7 @@ def split_record(labelled: Sequence[Any], pool: Sequence[Any], root: PathLike) -
     }
 
 
-def read_record(path: PathLike) -> Dict[str, Any]:
+def read_record(path: PathLike) -> dict[str, Any]:
     """A :func:`split_record` that was kept.
 
     Raises:
@@ -104,7 +105,7 @@ def read_record(path: PathLike) -> Dict[str, Any]:
     return read_json(path, entries, "delete it if the data have not changed since: it is made anew")
 
 
-def keep_split(path: PathLike, record: Dict[str, Any]) -> str:
+def keep_split(path: PathLike, record: dict[str, Any]) -> str:
     """Save a :func:`split_record`, or compare it with the one saved by the interrupted run that is resumed.
 
     Returns:
@@ -135,7 +136,7 @@ def _sha256(lines: Iterable[str]) -> str:
     return digest.hexdigest()
 
 
-def share_images(first: Optional[Sequence[Any]], second: Optional[Sequence[Any]]) -> bool:
+def share_images(first: Sequence[Any] | None, second: Sequence[Any] | None) -> bool:
     """Whether two parts of a data set, lists of items with ``impath``, have an image in common."""
     if not first or not second:
         return False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any, List, Optional
+from typing import Any
 
 from dho_prompt.data.choose.labelled import choose_labelled
 from dho_prompt.data.choose.splits import few_shot
@@ -62,7 +62,7 @@ class NamedClasses(DatasetBase):
         self.class_ids = [contents.class_ids[label] for label in kept]
 
 
-def class_half(count: int, half: str, middle: Optional[int] = None) -> range:
+def class_half(count: int, half: str, middle: int | None = None) -> range:
     """The labels of ``all`` classes, the ``base`` half or the ``new`` half.
 
     Args:
@@ -76,7 +76,7 @@ def class_half(count: int, half: str, middle: Optional[int] = None) -> range:
     return {"all": range(count), "base": range(middle), "new": range(middle, count)}[half]
 
 
-def relabel(items: List[Any], kept: range) -> List[Any]:
+def relabel(items: list[Any], kept: range) -> list[Any]:
     """The items whose label is in ``kept``, labelled from 0. The same list if nothing changes."""
     if kept.start == 0 and all(item.label < kept.stop for item in items):
         return items

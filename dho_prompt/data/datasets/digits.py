@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, List
+from typing import Any
 
 from dho_prompt.data.datasets.base import NamedClasses, data_root
 from dho_prompt.data.fetch.digits_images import write_digits
@@ -24,7 +24,7 @@ class Digits(NamedClasses):
         content = read_json(root / "splits.json")
         classnames = content["classnames"]
 
-        def items(split: str) -> List[ListedImage]:
+        def items(split: str) -> list[ListedImage]:
             return [ListedImage(f"{root}/", name, label, classnames[label]) for name, label in content["splits"][split]]
 
         parts = (items(split) for split in ("train", "val", self.test_split))

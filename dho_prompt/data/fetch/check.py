@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
-from typing import List, Sequence, Tuple
 
 from tabulate import tabulate
 
@@ -63,7 +63,7 @@ def _folder(name: str) -> Path:
     return folder
 
 
-def _row(name: str, contents: Contents) -> List[object]:
+def _row(name: str, contents: Contents) -> list[object]:
     train, val, test = contents.train, contents.val, contents.test
     counts = Counter(item.label for item in train).values()
     return [
@@ -76,11 +76,11 @@ def _row(name: str, contents: Contents) -> List[object]:
     ]
 
 
-def _size_notes(layout: Layout, contents: Contents) -> List[str]:
+def _size_notes(layout: Layout, contents: Contents) -> list[str]:
     found = [len(contents.classnames), *(len(getattr(contents, part)) for part in PARTS)]
     if contents.train is contents.test:
         found[1] = 0
-    sizes: List[Tuple[str, int, int]] = list(
+    sizes: list[tuple[str, int, int]] = list(
         zip(("classes", *(f"{part} images" for part in PARTS)), found, (layout.classes, *layout.counts))
     )
     return [f"{layout.name} has {has:,} {what}, the full set {full:,}" for what, has, full in sizes if has != full]

@@ -9,7 +9,6 @@ import shutil
 import urllib.error
 import urllib.request
 from pathlib import Path
-from typing import List
 
 from tqdm import tqdm
 
@@ -56,7 +55,7 @@ def _is_there(download: Download, target: Path, root: Path) -> bool:
     return all((target / place).exists() for place in _places(download))
 
 
-def _places(download: Download) -> List[str]:
+def _places(download: Download) -> list[str]:
     return [place for _, place in download.moves] or [download.name]
 
 

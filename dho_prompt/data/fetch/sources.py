@@ -5,7 +5,7 @@ The addresses and MD5 sums of the images are torchvision's; those of the split f
 
 from __future__ import annotations
 
-from typing import Dict, NamedTuple, Tuple
+from typing import NamedTuple
 
 DRIVE = "drive:"  # an address of this form is the id of a file on Google Drive
 CLASSNAMES = f"{DRIVE}1-61f_ol79pViBFDG_IDlUQSwoLcn2XXF"
@@ -25,7 +25,7 @@ class Download(NamedTuple):
     address: str
     name: str
     md5: str = ""
-    moves: Tuple[Tuple[str, str], ...] = ()
+    moves: tuple[tuple[str, str], ...] = ()
     inner: str = ""
 
     @property
@@ -46,7 +46,7 @@ class Source(NamedTuple):
     """
 
     licence: str
-    downloads: Tuple[Download, ...] = ()
+    downloads: tuple[Download, ...] = ()
     manual: str = ""
 
 
@@ -59,7 +59,7 @@ _AIRCRAFT = "fgvc-aircraft-2013b/data"
 _AIRCRAFT_FILES = ("images", "variants.txt", *(f"images_variant_{part}.txt" for part in ("train", "val", "test")))
 _NAMES = Download(CLASSNAMES, "classnames.txt")
 
-SOURCES: Dict[str, Source] = {
+SOURCES: dict[str, Source] = {
     "Caltech101": Source(
         "CC BY 4.0, https://data.caltech.edu/records/mzrjq-6wc02",
         (

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Dict, List, Optional
 
 from tqdm import tqdm
 
@@ -13,7 +12,7 @@ from dho_prompt.files import read_json, write_json
 KEPT_FROM = 10_000  # shorter listings are not worth a file
 
 
-def class_folder_stamps(folder: Path) -> Dict[str, int]:
+def class_folder_stamps(folder: Path) -> dict[str, int]:
     """Class folder name -> time of its last change in ns, sorted; hidden ones are passed over.
 
     Equal stamps mean that no file was added, removed or renamed.
@@ -22,7 +21,7 @@ def class_folder_stamps(folder: Path) -> Dict[str, int]:
     return {name: os.stat(os.path.join(folder, name)).st_mtime_ns for name in names}
 
 
-def list_class_folders(folder: Path, stamps: Optional[Dict[str, int]] = None) -> Dict[str, List[str]]:
+def list_class_folders(folder: Path, stamps: dict[str, int] | None = None) -> dict[str, list[str]]:
     """File names, sorted, per class folder of ``folder``.
 
     A listing of more than 10,000 files is kept as ``<folder>.index.json`` beside the folder (relative names only, so

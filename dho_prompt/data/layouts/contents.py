@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Dict, Iterable, List, NamedTuple, Optional, Sequence, Set
+from typing import NamedTuple
 
 from PIL import Image
 
@@ -57,19 +58,19 @@ class Contents(NamedTuple):
         unlabelled: further training images without a label.
     """
 
-    classnames: List[str]
-    class_ids: List[str]
+    classnames: list[str]
+    class_ids: list[str]
     root: Path
-    train: List[ListedImage]
-    val: List[ListedImage]
-    test: List[ListedImage]
-    base: Optional[int] = None
+    train: list[ListedImage]
+    val: list[ListedImage]
+    test: list[ListedImage]
+    base: int | None = None
     unlabelled: Sequence[ListedImage] = ()
 
 
-def absent(root: Path, names: Iterable[str]) -> List[str]:
+def absent(root: Path, names: Iterable[str]) -> list[str]:
     """Those ``names`` that are no files below ``root``. Every folder is listed once; no file is asked for by itself."""
-    by_folder: Dict[str, List[str]] = defaultdict(list)
+    by_folder: dict[str, list[str]] = defaultdict(list)
     for name in names:
         folder, _, base = name.rpartition("/")
         by_folder[folder].append(base)
@@ -80,7 +81,7 @@ def absent(root: Path, names: Iterable[str]) -> List[str]:
     return missing
 
 
-def _files_of(folder: str) -> Set[str]:
+def _files_of(folder: str) -> set[str]:
     try:
         return {entry.name for entry in os.scandir(folder) if entry.is_file()}
     except (FileNotFoundError, NotADirectoryError):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Dict, List, Sequence, Tuple
+from typing import Any
 
 from dho_prompt.data.layouts.class_folders import class_folder_stamps, list_class_folders
 from dho_prompt.data.layouts.contents import Contents, ListedImage, some
@@ -62,7 +63,7 @@ def read_shifted(layout: Layout, root: Path) -> Contents:
     return Contents(classnames, wnids, images, test, [], test, base=middle)
 
 
-def read_classnames(path: Path, hint: str = "") -> Tuple[List[str], List[str]]:
+def read_classnames(path: Path, hint: str = "") -> tuple[list[str], list[str]]:
     """The wnids, sorted, and their names, from lines ``<wnid> <name>``.
 
     Raises:
@@ -71,7 +72,7 @@ def read_classnames(path: Path, hint: str = "") -> Tuple[List[str], List[str]]:
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing; it comes with CoOp's data set instructions. {hint}".rstrip())
-    names: Dict[str, str] = {}
+    names: dict[str, str] = {}
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         if not line.strip():
             continue
@@ -100,10 +101,10 @@ def _check_folder(folder: Path, layout: Layout, root: Path) -> None:
         )
 
 
-_READ: Dict[Path, Tuple[Any, List[ListedImage]]] = {}
+_READ: dict[Path, tuple[Any, list[ListedImage]]] = {}
 
 
-def _items(folder: Path, folders: Sequence[str], classnames: Sequence[str]) -> List[ListedImage]:
+def _items(folder: Path, folders: Sequence[str], classnames: Sequence[str]) -> list[ListedImage]:
     """The images of the class folders, which stand in the order of the labels.
 
     The pool of unlabelled images reads the data set a second time: within a process nothing is read twice as long as
@@ -123,7 +124,7 @@ def _items(folder: Path, folders: Sequence[str], classnames: Sequence[str]) -> L
     return items
 
 
-def _numbered(images: Path, count: int) -> List[str]:
+def _numbered(images: Path, count: int) -> list[str]:
     """V2's folders 0, 1, ..., which number the sorted wnids, in that order: not 0, 1, 10, 100, ..."""
     folders = list(class_folder_stamps(images))
     odd = [name for name in folders if not name.isdecimal()]
@@ -139,7 +140,7 @@ def _numbered(images: Path, count: int) -> List[str]:
     return folders
 
 
-def _compare(folder: Path, names: Sequence[str], found: Dict[str, List[str]]) -> None:
+def _compare(folder: Path, names: Sequence[str], found: dict[str, list[str]]) -> None:
     missing = [name for name in names if not found.get(name)]
     if missing:
         raise FileNotFoundError(

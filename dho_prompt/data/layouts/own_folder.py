@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Dict, List, Sequence
 
 from PIL import Image
 
@@ -56,7 +56,7 @@ def read_own_folder(folder: Path) -> Contents:
     _check_classes(folder, ids, found)
     names = _names(folder / "classnames.txt", ids)
 
-    def items(part: str) -> List[ListedImage]:
+    def items(part: str) -> list[ListedImage]:
         return [
             ListedImage(f"{folder}/", name, label, names[label])
             for label, class_id in enumerate(ids)
@@ -72,7 +72,7 @@ def _is_image(name: str) -> bool:
     return os.path.splitext(name)[1].lower() in Image.EXTENSION
 
 
-def _listed(folder: Path, part: str) -> Dict[str, List[str]]:
+def _listed(folder: Path, part: str) -> dict[str, list[str]]:
     """Class folder -> names of its images relative to ``folder``, sorted."""
     where = folder / part
     if not where.is_dir():
@@ -86,9 +86,9 @@ def _listed(folder: Path, part: str) -> Dict[str, List[str]]:
     }
 
 
-def _split(classes: Dict[str, List[str]]) -> Dict[str, Dict[str, List[str]]]:
+def _split(classes: dict[str, list[str]]) -> dict[str, dict[str, list[str]]]:
     """Each class's images in the order of their hash: the first half is for training. Each part has one at least."""
-    found: Dict[str, Dict[str, List[str]]] = {part: {} for part in SHARES}
+    found: dict[str, dict[str, list[str]]] = {part: {} for part in SHARES}
     for name, files in classes.items():
         if 0 < len(files) < 3:
             raise ValueError(
@@ -103,7 +103,7 @@ def _split(classes: Dict[str, List[str]]) -> Dict[str, Dict[str, List[str]]]:
     return found
 
 
-def _check_classes(folder: Path, ids: List[str], found: Dict[str, Dict[str, List[str]]]) -> None:
+def _check_classes(folder: Path, ids: list[str], found: dict[str, dict[str, list[str]]]) -> None:
     if not ids:
         raise FileNotFoundError(f"{folder} has no class folders; a data set of your own looks like\n{TREE}")
     empty = [name for name in ids if not found["train"][name]]
@@ -119,11 +119,11 @@ def _check_classes(folder: Path, ids: List[str], found: Dict[str, Dict[str, List
         raise FileNotFoundError(f"{folder / 'test'} has no images in class folders")
 
 
-def _names(path: Path, ids: Sequence[str]) -> List[str]:
+def _names(path: Path, ids: Sequence[str]) -> list[str]:
     """The names of the classes, in their order."""
     if not path.is_file():
         return list(ids)
-    names: Dict[str, str] = {}
+    names: dict[str, str] = {}
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         if not line.strip():
             continue
@@ -138,7 +138,7 @@ def _names(path: Path, ids: Sequence[str]) -> List[str]:
     return [names[class_id] for class_id in ids]
 
 
-def _unlabelled(folder: Path) -> List[ListedImage]:
+def _unlabelled(folder: Path) -> list[ListedImage]:
     """All images below ``folder``, however deep."""
     found = []
     for parent, folders, files in os.walk(folder):

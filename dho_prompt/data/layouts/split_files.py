@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
-from typing import Any, Dict, List, NamedTuple, Tuple
+from typing import Any, NamedTuple
 
 from dho_prompt.data.layouts.contents import Contents, ListedImage, absent, some
 from dho_prompt.data.layouts.table import Layout, tree
@@ -15,8 +15,8 @@ PARTS = ("train", "val", "test")
 class Split(NamedTuple):
     """Class names by label, and ``(name relative to the image folder, label)`` for each part."""
 
-    classnames: List[str]
-    parts: Dict[str, List[Tuple[str, int]]]
+    classnames: list[str]
+    parts: dict[str, list[tuple[str, int]]]
 
 
 def read_with_split(layout: Layout, root: Path) -> Contents:
@@ -49,7 +49,7 @@ def read_with_split(layout: Layout, root: Path) -> Contents:
 
     prefix = f"{images}/"
 
-    def items(part: str) -> List[ListedImage]:
+    def items(part: str) -> list[ListedImage]:
         return [ListedImage(prefix, name, label, split.classnames[label]) for name, label in split.parts[part]]
 
     return Contents(split.classnames, list(split.classnames), images, *(items(part) for part in PARTS))
@@ -78,7 +78,7 @@ def read_split(path: Path) -> Split:
     except ValueError as error:
         raise ValueError(f"the split file {path} is cut short or no JSON ({error.__cause__}); fetch it again") from None
     parts = {part: _part(path, content, part) for part in PARTS}
-    names: Dict[int, str] = {}
+    names: dict[int, str] = {}
     for part in PARTS:
         for _, label, name in parts[part]:
             if names.setdefault(label, name) != name:
@@ -90,7 +90,7 @@ def read_split(path: Path) -> Split:
     return Split(classnames, {part: [(name, label) for name, label, _ in parts[part]] for part in PARTS})
 
 
-def _part(path: Path, content: Any, part: str) -> List[Tuple[str, int, str]]:
+def _part(path: Path, content: Any, part: str) -> list[tuple[str, int, str]]:
     entries = content.get(part) if isinstance(content, dict) else None
     if not isinstance(entries, list) or not entries:
         raise ValueError(f"{path} has no list {part!r} of images; fetch it again")
@@ -121,7 +121,7 @@ def read_variants(folder: Path) -> Split:
     """
     classnames = [line for line in _lines(folder / "variants.txt") if line]
     labels = {name: label for label, name in enumerate(classnames)}
-    parts: Dict[str, List[Tuple[str, int]]] = {}
+    parts: dict[str, list[tuple[str, int]]] = {}
     for part in PARTS:
         path = folder / f"images_variant_{part}.txt"
         parts[part] = []
@@ -137,7 +137,7 @@ def read_variants(folder: Path) -> Split:
     return Split(classnames, parts)
 
 
-def _lines(path: Path) -> List[str]:
+def _lines(path: Path) -> list[str]:
     if not path.is_file():
         raise FileNotFoundError(f"the list {path} is missing")
     return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]

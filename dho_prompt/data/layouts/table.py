@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import List, NamedTuple, Optional, Tuple
+from typing import NamedTuple
 
 
 class Layout(NamedTuple):
@@ -24,7 +24,7 @@ class Layout(NamedTuple):
     images: str
     split: str
     classes: int
-    counts: Tuple[int, int, int]
+    counts: tuple[int, int, int]
 
 
 IMAGENET = Layout("ImageNet", "imagenet", "imagenet", "images", "", 1000, (1_281_167, 50_000, 50_000))
@@ -61,7 +61,7 @@ TEN = (
 LAYOUTS = (IMAGENET, *TEN, *SHIFTED)
 
 
-def find_layout(name: str) -> Optional[Layout]:
+def find_layout(name: str) -> Layout | None:
     """The data set of that class name (``OxfordPets``) or yaml name (``oxford_pets``), in any case; None if unknown."""
     for layout in LAYOUTS:
         if name.lower() in (layout.name.lower(), layout.yaml):
@@ -83,5 +83,5 @@ def tree(layout: Layout) -> str:
     return "\n".join([f"{layout.folder}/", *(f"  {line}" for line in lines)])
 
 
-def _aircraft_lists() -> List[str]:
+def _aircraft_lists() -> list[str]:
     return ["variants.txt", *(f"images_variant_{part}.txt" for part in ("train", "val", "test"))]
