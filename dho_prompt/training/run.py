@@ -83,9 +83,9 @@ class Run(Resumable):
         raise NotImplementedError
 
     @property
-    def class_bound(self) -> Sequence[str]:
-        """Which of the method's registered models have a part for each class, which means nothing for others."""
-        return ()
+    def class_bound(self) -> bool:
+        """Whether what the method trains has a part for each class, which means nothing for other classes."""
+        return False
 
     def autocast(self) -> AbstractContextManager:
         """The precision that predictions are computed in; by default whatever the model itself does."""
@@ -154,18 +154,13 @@ class Run(Resumable):
 
     def before_train(self) -> None:
         cfg, self._training = self.cfg, True
-        if self.distils and not self.teaches_nothing:
+        if self.distils:
             self._take_teacher()
         folder.begin_run(cfg.OUTPUT_DIR, plain(cfg))
         root = getattr(self.dm.dataset, "root", Path(cfg.DATASET.ROOT))
         self.split = split_record(self.dm.dataset.train_x, self.pool, root)
         keep_split(Path(cfg.OUTPUT_DIR) / folder.SPLIT, self.split)
         super().before_train()
-
-    @property
-    def teaches_nothing(self) -> bool:
-        """With lambda 1 the loss is the method's own: the KD head is not trained, and nothing is asked of a teacher."""
-        return self.cfg.TRAINER.DHO.LAMBDA == 1
 
     def _take_teacher(self) -> None:
         with untouched_rng():
@@ -242,7 +237,8 @@ class Run(Resumable):
 
     def class_bound_models(self) -> list[str]:
         """Names of the registered models that have a part for each class."""
-        return [*self.class_bound, *self.objective.trainable()]
+        heads = list(self.objective.trainable())
+        return self.get_model_names() if self.class_bound else heads
 
     def fit_checkpoint(self, name: str, checkpoint: dict[str, Any], path: str) -> dict[str, Any] | None:
         if name not in self.class_bound_models():
@@ -280,8 +276,10 @@ class Run(Resumable):
 
     def load_model(self, directory: str, epoch: int | None = None) -> None:
         """Load a run; its mix is the configuration's or, with TRAINER.DHO.SEARCH, what the run searched."""
-        if directory and self.objective.searches and not self._training:
-            self.objective.mix = folder.searched_mix(directory)
+        stored = Path(directory or ".") / folder.MIX
+        if directory and self.objective.searches and stored.exists():
+            mix = self.objective.mix = folder.read_mix(stored)
+            print(f"alpha {mix['alpha']} and beta {mix['beta']} of {stored} ({mix['chosen']})")
         self.objective.use_all_heads()
         self.load_weights(directory, epoch)
         if directory and not self._training:  # the next test is an evaluation, which writes a file of its own
@@ -290,6 +288,8 @@ class Run(Resumable):
     def load_weights(self, directory: str, epoch: int | None) -> None:
         """The weights alone of every registered model."""
         super().load_model(directory, epoch)
+
+    # Results
 
     def results(self) -> dict[str, Any]:
         """The content of ``results.json`` or, for a trained run that was loaded, ``evaluation.json``."""
