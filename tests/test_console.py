@@ -87,7 +87,7 @@ def fails(arguments):
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # the killed worker's queue
-def test_a_killed_worker_and_an_error_in_a_worker_are_one_message(train_args, monkeypatch):
+def test_a_killed_worker_and_an_error_in_a_worker_are_one_message(train_args, monkeypatch, tmp_path):
     from dho_prompt.data.batches.views import SharedCrop
 
     parent, crop = os.getpid(), SharedCrop.__call__
@@ -105,5 +105,5 @@ def test_a_killed_worker_and_an_error_in_a_worker_are_one_message(train_args, mo
     message = fails(train_args("CoOp", *workers))
     assert "a process that reads images died" in message and "Lower DATALOADER.NUM_WORKERS" in message
     monkeypatch.setattr(SharedCrop, "__call__", unlucky)
-    message = fails(train_args("CoOp", *workers, "DATALOADER.MAX_UNREADABLE", "0"))
+    message = fails(train_args("CoOp", *workers, "DATALOADER.MAX_UNREADABLE", "0", output=tmp_path / "unlucky"))
     assert "disk.png cannot be read" in message and "Traceback" not in message and "Caught" not in message

@@ -56,7 +56,7 @@ def test_words_start_from_their_embedding(clip):
 @pytest.mark.parametrize("class_specific", [False, True])
 def test_without_words_it_starts_from_noise_of_std_002(clip, class_specific):
     torch.manual_seed(0)
-    ctx = CoOpMethod(clip, ["tench"] * 6, 60, class_specific=class_specific).prompt_learner.ctx
+    ctx = CoOpMethod(CLIPStudent(clip), ["tench"] * 6, 60, class_specific=class_specific).prompt_learner.ctx
     assert ctx.shape == ((6,) if class_specific else ()) + (60, 32)
     assert abs(ctx.std() - 0.02) < 1e-3 and abs(ctx.mean()) < 1e-3
 

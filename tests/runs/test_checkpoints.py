@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from dho_prompt.engine.checkpoint import BEST, UnreadableCheckpoint, checkpoint_name, save_checkpoint
+from dho_prompt.engine.rng import rng_state
 from dho_prompt.runs.checkpoints import Checkpoints
 
 MODELS = ("body", "head")
@@ -16,7 +17,8 @@ def write(tmp_path):
     """``write(epoch, ...)``: a checkpoint of both models, or of those that are named."""
 
     def one(epoch, models=MODELS, run="run", name="", value=0.0, resume_only=False):
-        state = {"state_dict": {"w": torch.tensor(value)}, "epoch": epoch, "trainer": {"resume_only": resume_only}}
+        shared = {"rng": rng_state(), "extra": {}, "best_result": None, "resume_only": resume_only}
+        state = {"state_dict": {"w": torch.tensor(value)}, "epoch": epoch, "trainer": shared}
         for model in models:
             save_checkpoint(state, str(tmp_path / run / model), model_name=name)
         return Checkpoints(str(tmp_path / run), MODELS)

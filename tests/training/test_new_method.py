@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from dho_prompt import config
 from dho_prompt.config import PRECISIONS, Setting, declare, extend_cfg
 from dho_prompt.config.ranges import SHARE, Whole
 from dho_prompt.engine import TRAINER_REGISTRY, get_cfg_default, register_trainer
@@ -17,15 +18,19 @@ from dho_prompt.training.method_trainer import MethodTrainer
 
 # the method, with its node (a file of dho_prompt/methods)
 
-declare(
-    "TRAINER.BOTTLENECK",
-    {
-        "PREC": Setting("fp32", "of the frozen tower", PRECISIONS),
-        "WIDTH": Setting(4, "hidden units", Whole(1, 4096)),
-        "SHARE": Setting(0.2, "of the adapted features", SHARE),
-        "ACTIVATION": Setting("relu", "between the layers", ("relu", "gelu")),
-    },
-)
+NODE = {
+    "PREC": Setting("fp32", "of the frozen tower", PRECISIONS),
+    "WIDTH": Setting(4, "hidden units", Whole(1, 4096)),
+    "SHARE": Setting(0.2, "of the adapted features", SHARE),
+    "ACTIVATION": Setting("relu", "between the layers", ("relu", "gelu")),
+}
+
+
+@pytest.fixture(autouse=True)
+def node(monkeypatch):
+    """Declared as a module of the package declares its own, and forgotten after the test."""
+    monkeypatch.setattr(config, "_DECLARED", dict(config._DECLARED))
+    declare("TRAINER.BOTTLENECK", NODE)
 
 
 class BottleneckMethod(Method):
