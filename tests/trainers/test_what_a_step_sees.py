@@ -110,6 +110,14 @@ def test_a_pool_smaller_than_its_batch_is_one_step(epoch_of):
     assert "img_u" not in epoch_of("CoOpDHO", {"UNLABELED": "none"}, steps=1, **small)[0]
 
 
+def test_shifted_sets_change_nothing_about_the_labelled_batches(epoch_of):
+    """Though the set draws random numbers while it is built."""
+    cropped = {"INPUT.RRCROP_SCALE": "(0.3, 1.0)", "TRAIN.COUNT_ITER": "train_x"}
+    batches = [epoch_of("CoOp", {}, 2, **cropped, **{"TEST.SHIFTED_SETS": sets}) for sets in ("()", "('Drawing',)")]
+    for first, second in zip(*batches):
+        assert torch.equal(first["img"], second["img"])
+
+
 @pytest.mark.parametrize("trainer", ["CoOpDHO", HOST])
 def test_the_pool_changes_nothing_about_the_labelled_batches(epoch_of, trainer):
     """Though the data set draws random numbers, and the crops are drawn too."""
