@@ -26,7 +26,15 @@ class Gap(DatasetBase):
         super().__init__(train_x=[item for item in whole.train_x if item.label != 1], test=whole.test)
 
 
-for _dataset in (Offered, Gap):
+class Hosts(DatasetBase):
+    """Knows shots at the most."""
+
+    def __init__(self, cfg):
+        whole = ImageNet(cfg)
+        super().__init__(train_x=whole.train_x, test=whole.test)
+
+
+for _dataset in (Offered, Gap, Hosts):
     register_if_absent(DATASET_REGISTRY, _dataset)
 
 
@@ -41,3 +49,9 @@ def test_nothing_is_chosen_where_a_test_image_is_offered_for_validation(train_ar
 def test_a_class_without_training_images_has_no_name(train_args):
     with pytest.raises(ValueError, match=r"1 of 5 classes have no training image \(labels \[1\]"):
         build(train_args("CoOp", "DATASET.NAME", "Gap"))
+
+
+def test_a_data_set_that_would_pass_over_the_choice_of_labelled_images(train_args):
+    share = ("DATASET.NUM_SHOTS", "-1", "DATASET.LABELED_PERCENT", "25")
+    with pytest.raises(ValueError, match="LABELED_PERCENT is set, but the data set Hosts .* does not read it"):
+        build(train_args("CoOpDHO", "DATASET.NAME", "Hosts", *share))
