@@ -101,13 +101,13 @@ def image_features(clip, images, prompts=(), projection=None):
     return tower.ln_post(x[:, 0]) @ (tower.proj if projection is None else projection)
 
 
-def view(path, size, mean, std, centre=True):
+def view(path, size, mean, std, centre=True, resample=Image.BICUBIC):
     """(3, size, size) of an image file: its middle at the scale of the shorter side, or all of it squeezed."""
     image = Image.open(path).convert("RGB")
     short = min(image.size) if centre else None
     width, height = (int(size * side / short) if centre else size for side in image.size)
     left, top = round((width - size) / 2), round((height - size) / 2)
-    image = image.resize((width, height), Image.BICUBIC).crop((left, top, left + size, top + size))
+    image = image.resize((width, height), resample).crop((left, top, left + size, top + size))
     mean, std = (torch.tensor(values, dtype=torch.float64)[:, None, None] for values in (mean, std))
     return (to_tensor(image).double() - mean) / std
 

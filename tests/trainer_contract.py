@@ -35,6 +35,15 @@ def rates_of(trainer):
     return {name: trainer._optims[name].param_groups[0]["lr"] for name in trainer.get_model_names()}
 
 
+def rates_during(trainer):
+    """Registered model -> the learning rates of its steps from now on, as they are taken."""
+    rates = {name: [] for name in trainer.get_model_names()}
+    for name, found in rates.items():
+        keep = lambda optimizer, *_, found=found: found.append(optimizer.param_groups[0]["lr"])  # noqa: E731
+        trainer._optims[name].register_step_pre_hook(keep)
+    return rates
+
+
 def state_of(trainer, name):
     """What a checkpoint of a registered model holds."""
     return trainer._models[name].state_dict()

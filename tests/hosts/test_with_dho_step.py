@@ -10,7 +10,7 @@ import methods_by_hand as hand
 from dho_prompt import with_dho
 from dho_prompt.hosts.adapters import Adapter
 from methods_by_hand import NAMES, Objective
-from stand_in_hosts import HOSTS, EngineStep, TowerStep, TupleStep
+from stand_in_hosts import HOSTS, EngineStep, ScaledStep, TowerStep, TupleStep
 from steps import HEAD_LR, SETTINGS, check_steps
 from tests_support import CLASSES, MEAN, STD
 from trainer_contract import build, first_batches, state_of, take_step, weights_of
@@ -139,3 +139,12 @@ def test_a_tower_that_sees_other_images_than_the_batch_is_refused(trainer_of):
     (batch,) = first_batches(trainer, 1)
     with pytest.raises(ValueError, match="first called with 8 images in a step on 4 labelled ones"):
         take_step(trainer, batch, 0, 9)
+
+
+def test_the_loss_scale_goes_on_where_it_was(trainer_of):
+    trainer = trainer_of(ScaledStep, {}, **{"OPTIM.MAX_EPOCH": 1})
+    start = trainer.scaler.get_scale()
+    trainer.train()
+    again = trainer_of(ScaledStep, {}, **{"OPTIM.MAX_EPOCH": 1})
+    again.before_train()
+    assert again.scaler.get_scale() == trainer.scaler.get_scale() < start

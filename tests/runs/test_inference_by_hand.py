@@ -137,6 +137,19 @@ def test_accuracies_and_errors_of_the_mix_and_of_each_head(arguments, root, clip
     check_report(read(tmp_path / "every" / "evaluation.json"), "ImageNetR", ce, kd, labels)
 
 
+def test_a_second_test_says_the_same(arguments, tmp_path):
+    """The classes of a shifted set are forgotten behind it."""
+    shifted = {"TEST.SHIFTED_SETS": "('ImageNetR',)"}
+    main(arguments(*METHODS["LinearProbe"], **shifted))
+    trainer = build(arguments(*METHODS["LinearProbe"], tmp_path / "again", **shifted))
+    trainer.load_model(str(tmp_path / "run"), epoch=EPOCHS)
+    accuracies = [trainer.test()]
+    report = read(tmp_path / "again" / "evaluation.json")
+    accuracies.append(trainer.test())
+    assert accuracies[0] == accuracies[1] and read(tmp_path / "again" / "evaluation.json") == report
+    assert report["accuracy"] == read(tmp_path / "run" / "results.json")["accuracy"]
+
+
 @pytest.mark.parametrize("alpha, head", [(0.0, "kd"), (1.0, "ce")])
 def test_the_limits_are_the_single_heads(arguments, tmp_path, alpha, head):
     main(arguments(*METHODS["VPT"], **{"TRAINER.DHO.ALPHA": alpha, "OPTIM.MAX_EPOCH": 1, "TRAINER.DHO.BETA": 1.0}))

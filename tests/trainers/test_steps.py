@@ -1,13 +1,15 @@
 """A step of each trainer of ours against one written by hand."""
 
+import math
+
 import pytest
 import torch
 
 import by_hand
 import methods_by_hand as hand
 from methods_by_hand import VPT, CoOp, LinearProbe, Objective, PromptSRC
-from steps import HEAD_LR, ROUNDING, SETTINGS, check_steps
-from trainer_contract import build, first_batches, state_of, weights_of
+from steps import EPOCHS, HEAD_LR, LR, ROUNDING, SETTINGS, check_steps
+from trainer_contract import build, first_batches, rates_during, state_of, weights_of
 
 METHODS = {
     "CoOp": CoOp(),
@@ -94,6 +96,17 @@ def test_a_teacher_with_trained_prompts(trainer_of, clips, tmp_path, zeta):
 
     terms_of = lambda *step: hand.dho_terms(method, clips[0], *step, objective, teach)  # noqa: E731
     check_steps(trainer_of(method, dho), terms_of, HEAD_LR)
+
+
+def test_rates_that_follow_the_iterations(trainer_of):
+    """Two of linear warm-up, then half a cosine over the rest of all epochs (Table 11)."""
+    iterations = {"OPTIM.SCHEDULE_BY": "iteration", "OPTIM.WARMUP_STEPS": 2, "OPTIM.LR_SCHEDULER": "cosine"}
+    trainer = trainer_of(METHODS["LinearProbe-linear"], {}, **iterations)
+    steps, rates = EPOCHS * len(trainer.train_loader_x), rates_during(trainer)
+    trainer.train()
+    shares = [0.5, 1.0, *((1 + math.cos(math.pi * step / (steps - 2))) / 2 for step in range(steps - 2))]
+    assert steps == 18 and rates["ce_head"] == pytest.approx([LR * share for share in shares])
+    assert rates["kd_head"] == pytest.approx([HEAD_LR * share for share in shares])
 
 
 def test_no_setting_hides_another(trainer_of, clips):

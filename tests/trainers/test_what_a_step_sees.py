@@ -5,6 +5,7 @@ import random
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import by_hand
 from dho_prompt import with_dho
@@ -28,7 +29,7 @@ HOST = with_dho(EngineStep, name="EngineStepSees").__name__
 SETTINGS = {
     # the whole of a square image, the only crop of its size: what is random is gone
     "INPUT.TRANSFORMS": "('random_resized_crop', 'normalize')", "INPUT.RRCROP_SCALE": "(1.0, 1.0)",
-    "INPUT.INTERPOLATION": "bicubic", "TRAIN.COUNT_ITER": "train_u", "DATASET.NUM_SHOTS": 2,
+    "INPUT.INTERPOLATION": "bilinear", "TRAIN.COUNT_ITER": "train_u", "DATASET.NUM_SHOTS": 2,
     "DATALOADER.TRAIN_X.BATCH_SIZE": 4, "DATALOADER.TRAIN_U.SAME_AS_X": False, "DATALOADER.TRAIN_U.BATCH_SIZE": 5,
 }  # fmt: skip
 
@@ -62,7 +63,8 @@ def epoch_of(train_args, clip_folders, root, tmp_path):
 
 def recognised(files, clip, views):
     """For each view (3, size, size) of ``clip`` the file that it shows."""
-    known = torch.stack([by_hand.view(file, clip.size, clip.mean, clip.std, centre=False) for file in files])
+    known = [by_hand.view(file, clip.size, clip.mean, clip.std, False, Image.BILINEAR) for file in files]
+    known = torch.stack(known)
     distances = (known[None] - views[:, None].double()).abs().flatten(2).amax(2)
     assert (distances.amin(1) < 1e-5).all()
     return [files[number] for number in distances.argmin(1)]
@@ -108,6 +110,14 @@ def test_a_pool_smaller_than_its_batch_is_one_step(epoch_of):
     small = {"DATALOADER.TRAIN_U.BATCH_SIZE": 64}
     assert len(epoch_of("CoOpDHO", {}, steps=1, **small)[0]["img_u"]) == 40
     assert "img_u" not in epoch_of("CoOpDHO", {"UNLABELED": "none"}, steps=1, **small)[0]
+
+
+def test_shifted_sets_change_nothing_about_the_labelled_batches(epoch_of):
+    """Though the set draws random numbers while it is built."""
+    cropped = {"INPUT.RRCROP_SCALE": "(0.3, 1.0)", "TRAIN.COUNT_ITER": "train_x"}
+    batches = [epoch_of("CoOp", {}, 2, **cropped, **{"TEST.SHIFTED_SETS": sets}) for sets in ("()", "('Drawing',)")]
+    for first, second in zip(*batches):
+        assert torch.equal(first["img"], second["img"])
 
 
 @pytest.mark.parametrize("trainer", ["CoOpDHO", HOST])
