@@ -12,8 +12,21 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor, nn
+
+from dho_prompt.data.batches.read_image import read_image
+
+__all__ = [
+    "check_isfile",
+    "collect_env_info",
+    "compute_accuracy",
+    "count_num_param",
+    "listdir_nohidden",
+    "mkdir_if_missing",
+    "read_image",
+    "set_random_seed",
+    "tolist_if_not",
+]
 
 
 def set_random_seed(seed: int) -> None:
@@ -61,24 +74,6 @@ def check_isfile(path: str) -> bool:
     if not found:
         warnings.warn(f"there is no file {path}", stacklevel=2)
     return found
-
-
-def read_image(path: str) -> Image.Image:
-    """Read an image as RGB.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        OSError: the file is not an image that Pillow reads, or is cut short. Both messages name the file.
-    """
-    try:
-        with Image.open(path) as image:
-            return image.convert("RGB")
-    except FileNotFoundError as error:
-        raise FileNotFoundError(
-            f"there is no image {path}; has the data set moved since its split was made?"
-        ) from error
-    except (OSError, SyntaxError, ValueError) as error:  # Pillow raises all three on damaged files
-        raise OSError(f"cannot read the image {path} ({error}); replace it or take it out of the data set") from error
 
 
 def tolist_if_not(value: Any) -> list:
