@@ -103,7 +103,15 @@ declare(
         "LABELED_PERCENT": Setting(
             0.0, "labelled images as a share of the training set in percent, balanced over the classes; 0.0 is off"
         ),
-        "LABELED_LIST": Setting("", "a text file that names the labelled images, one a line (SimCLR's lists)"),
+        "LABELED_LIST": Setting(
+            "",
+            "a text file that names the labelled images, one a line (SimCLR's lists); {seed} in it is the run's seed",
+        ),
+        "SPLIT_FEWSHOT": Setting(
+            "ours",
+            "which images NUM_SHOTS labels: ours (a hash of seed and name) or coop (the pickles in split_fewshot)",
+            ("ours", "coop"),
+        ),
         "FOLDER": Setting("", "for DATASET.NAME ImageFolder: the folder, absolute or below DATASET.ROOT"),
     },
 )
