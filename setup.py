@@ -23,6 +23,7 @@ setup(
         "torchvision>=0.16",
         "open_clip_torch>=3.0",
         "yacs>=0.1.8",
+        "pyyaml",
         "tabulate",
         "tqdm",
         "numpy",
@@ -35,7 +36,7 @@ setup(
         "plot": ["matplotlib"],
         # Dassl.pytorch itself is not on PyPI; these are what importing it needs, see the README
         "dassl": ["scipy", "gdown", "ftfy", "regex", "wilds", "pandas"],
-        "dev": ["pytest", "ruff", "matplotlib", "setuptools>=70.1"],
+        "dev": ["pytest", "hypothesis", "ruff", "matplotlib", "setuptools>=70.1"],
     },
     entry_points={
         "console_scripts": ["dho-prompt-train=dho_prompt.train:main", "dho-prompt-report=dho_prompt.report:main"]

@@ -8,11 +8,10 @@ from typing import Any, List, Optional
 
 from yacs.config import CfgNode
 
-from dho_prompt.config import extend_cfg, merge_file, merge_opts, merge_plain, plain
+from dho_prompt.config import check_settings, extend_cfg, merge_file, merge_opts, merge_plain, plain
 from dho_prompt.console import one_message
 from dho_prompt.engine import get_cfg_default, setup_logger
-from dho_prompt.files import read_json
-from dho_prompt.runs.folder import CONFIG, EVALUATION, RESULTS, binding
+from dho_prompt.runs.folder import CONFIG, EVALUATION, MIX, RESULTS, SPLIT, binding, read_config, read_result
 from dho_prompt.runs.lock import one_process
 from dho_prompt.train import find_config, start
 
@@ -45,7 +44,8 @@ def evaluation_cfg(args: argparse.Namespace) -> CfgNode:
 
     Raises:
         FileNotFoundError: the run is not there, or not finished.
-        ValueError: a key is unknown, for example because the run was made in a host's own train.py.
+        ValueError: a file of the run is damaged; a key is unknown, for example because the run was made in a host's
+            own train.py, or has a value that it does not allow.
     """
     folder = Path(args.run)
     for name in (CONFIG, RESULTS):
@@ -53,8 +53,9 @@ def evaluation_cfg(args: argparse.Namespace) -> CfgNode:
             raise FileNotFoundError(
                 f"{folder} has no {name}, so it is no finished run; its training command makes it or resumes it"
             )
+    read_result(folder / RESULTS)  # a damaged one finishes no run
     cfg = extend_cfg(get_cfg_default())
-    merge_plain(cfg, read_json(folder / CONFIG), str(folder / CONFIG))
+    merge_plain(cfg, read_config(folder), str(folder / CONFIG))
     cfg.OUTPUT_DIR = str(folder)
     named = extend_cfg(get_cfg_default())  # what the user names, and not the run folder
     if args.dataset_config_file:
@@ -64,6 +65,7 @@ def evaluation_cfg(args: argparse.Namespace) -> CfgNode:
         cfg.DATASET.ROOT = args.root
     for target in (named, cfg):
         merge_opts(target, args.opts)
+    check_settings(cfg)
     cfg.freeze()
     if not args.import_classes:
         refuse_foreign_classes(folder, cfg, {named.DATASET.NAME, *named.TEST.SHIFTED_SETS})
@@ -89,7 +91,8 @@ def refuse_foreign_classes(folder: Path, cfg: CfgNode, named: set[str]) -> None:
 def run(argv: Optional[List[str]] = None) -> None:
     """Evaluate what the arguments say, unless its file is there already."""
     args = parser().parse_intermixed_args(argv)
-    if Path(args.file).name != args.file or args.file in (CONFIG, RESULTS) or not args.file.endswith(".json"):
+    taken = args.file in (CONFIG, RESULTS, MIX, SPLIT)
+    if taken or Path(args.file).name != args.file or not args.file.endswith(".json"):
         raise ValueError(f"--file is {args.file!r}; it takes the name of a new .json file, such as {EVALUATION}")
     cfg = evaluation_cfg(args)
     file = Path(args.run) / args.file
@@ -98,7 +101,7 @@ def run(argv: Optional[List[str]] = None) -> None:
         return
     with one_process(args.run):
         setup_logger(str(file.with_suffix(".log")))
-        trainer = start(cfg)
+        trainer = start(cfg, training=False)
         trainer.evaluation_file = file.name
         trainer.load_model(args.run, epoch=None if cfg.TEST.FINAL_MODEL == "best_val" else cfg.OPTIM.MAX_EPOCH)
         trainer.test()
@@ -108,7 +111,7 @@ def is_done(file: Path, results: Path, cfg: Any) -> bool:
     """Whether ``file`` holds this evaluation of the run whose results are in the file ``results``."""
     if not file.is_file() or file.stat().st_mtime < results.stat().st_mtime:
         return False
-    return binding(read_json(file)["config"]) == binding(plain(cfg))
+    return binding(read_result(file)["config"]) == binding(plain(cfg))
 
 
 def main(argv: Optional[List[str]] = None) -> None:

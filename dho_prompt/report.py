@@ -10,9 +10,10 @@ from typing import List, Optional, Sequence
 
 from dho_prompt.files import atomic_write
 from dho_prompt.runs.folder import RESULTS
-from dho_prompt.runs.groups import read_results
-from dho_prompt.runs.render import comma_separated, latex, markdown
-from dho_prompt.runs.table import Table, tables
+from dho_prompt.tables.render import comma_separated, latex, markdown
+from dho_prompt.tables.results import by_tested, read_results, untested_message
+from dho_prompt.tables.rows import Table
+from dho_prompt.tables.table import tables
 
 
 def main(argv: Optional[List[str]] = None) -> None:
@@ -26,22 +27,29 @@ def main(argv: Optional[List[str]] = None) -> None:
         "--save",
         default="",
         metavar="PREFIX",
-        help="also write PREFIX.md, .csv and .tex and, with matplotlib, .png and .svg (PREFIX_shots.* over shots)",
+        help="also write PREFIX.md, .csv and .tex and, with matplotlib, .png and .svg (PREFIX_ece.* of the calibration "
+        "errors, PREFIX_shots.* over shots)",
     )
     args = parse.parse_args(argv)
     try:
-        results = read_results(args.folders, args.file)
+        results, untested = by_tested(read_results(args.folders, args.file))
+        if not results:
+            raise ValueError(f"nothing to report: {untested_message(untested)}")
         made = tables(results)
         errors = tables(results, "ece") if args.ece else []
         print("\n" + "\n".join(markdown(table) for table in [*made, *errors]))
+        if untested:
+            print(f"Left out, {untested_message(untested)}\n")
         if args.save:
             print("Saved " + ", ".join(map(str, save(made, errors, args.save))))
+            if not find_spec("matplotlib"):
+                print("No pictures: they need matplotlib (pip install 'dho-prompt[plot]')")
     except (ValueError, OSError) as error:
         sys.exit(f"dho_prompt: error: {error}")
 
 
 def save(made: Sequence[Table], errors: Sequence[Table], prefix: str) -> List[Path]:
-    """Write the tables as text, and draw those of accuracies where matplotlib is installed; returns the paths."""
+    """Write the tables as text and, where matplotlib is installed, as pictures; returns the paths."""
     every = [*made, *errors]
     texts = {
         "md": "\n".join(markdown(table) for table in every),
@@ -53,10 +61,13 @@ def save(made: Sequence[Table], errors: Sequence[Table], prefix: str) -> List[Pa
         for ending, text in texts.items()
     ]
     if find_spec("matplotlib"):
-        from dho_prompt.runs.figure import draw, draw_shots, has_shots
+        from dho_prompt.tables.curves import draw_shots, has_shots
+        from dho_prompt.tables.figure import draw
 
         for ending in ("png", "svg"):
             saved.append(draw(made, Path(f"{prefix}.{ending}")))
+            if errors:
+                saved.append(draw(errors, Path(f"{prefix}_ece.{ending}")))
             if has_shots(made):
                 saved.append(draw_shots(made, Path(f"{prefix}_shots.{ending}")))
     return saved

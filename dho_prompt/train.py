@@ -10,7 +10,7 @@ from typing import Any, List, Optional
 
 from yacs.config import CfgNode
 
-from dho_prompt.config import extend_cfg, merge_file, merge_opts, plain
+from dho_prompt.config import check_settings, extend_cfg, merge_file, merge_opts, plain
 from dho_prompt.console import one_message
 from dho_prompt.engine import (
     TRAINER_REGISTRY,
@@ -50,7 +50,11 @@ def parser() -> argparse.ArgumentParser:
 
 
 def setup_cfg(args: argparse.Namespace) -> CfgNode:
-    """Dassl's defaults, ours, the data set's file, the trainer's file, the flags, the overrides; later ones win."""
+    """Dassl's defaults, ours, the data set's file, the trainer's file, the flags, the overrides; later ones win.
+
+    Raises:
+        FileNotFoundError, ValueError: a file is missing, or a key is unknown or has a value that it does not allow.
+    """
     cfg = extend_cfg(get_cfg_default())
     for path in (args.dataset_config_file, args.config_file):
         if path:
@@ -78,6 +82,7 @@ def setup_cfg(args: argparse.Namespace) -> CfgNode:
     merge_opts(cfg, args.opts)
     if "DATALOADER.TRAIN_X.BATCH_SIZE" in args.opts[0::2]:
         cfg.DATALOADER.FIT_BATCH = False  # what was asked for by name is not changed silently
+    check_settings(cfg)
     cfg.freeze()
     return cfg
 
@@ -116,6 +121,7 @@ def run(argv: Optional[List[str]] = None) -> None:
     """Train, or evaluate with ``--eval-only``, what the arguments say; see :func:`main` for errors."""
     args = parser().parse_args(argv)
     cfg = setup_cfg(args)
+    check_flags(args, cfg)
     with one_process(cfg.OUTPUT_DIR):
         _run(args, cfg)
 
@@ -129,7 +135,7 @@ def _run(args: argparse.Namespace, cfg: CfgNode) -> None:
         print("Arguments")
         for name, value in sorted(vars(args).items()):
             print(f"  {name}: {value}")
-    trainer = start(cfg)
+    trainer = start(cfg, training=not args.eval_only)
     if args.eval_only:
         trainer.load_model(args.model_dir, epoch=args.load_epoch)
         trainer.test()
@@ -137,8 +143,38 @@ def _run(args: argparse.Namespace, cfg: CfgNode) -> None:
         trainer.train()
 
 
-def start(cfg: CfgNode) -> Any:
-    """Set what a run sets once (threads, seed, registries), say what it runs with, and build its trainer."""
+def check_flags(args: argparse.Namespace, cfg: CfgNode) -> None:
+    """Refuse flags that would be passed over, and the evaluation of a model that nobody has trained.
+
+    Raises:
+        FileNotFoundError: --model-dir is no folder.
+        ValueError: names the flag and the one that is missing.
+    """
+    if args.model_dir and not Path(args.model_dir).is_dir():
+        raise FileNotFoundError(f"the folder {args.model_dir} of --model-dir does not exist")
+    if args.eval_only and not args.model_dir:
+        register()
+        from dho_prompt.training.names import check_trained
+
+        check_trained(cfg)
+    for flag, value in (("--model-dir", args.model_dir), ("--load-epoch", args.load_epoch)):
+        if value not in ("", None) and not (args.eval_only and args.model_dir):
+            needed = "--eval-only" if args.model_dir else "--eval-only --model-dir FOLDER"
+            raise ValueError(
+                f"{flag} {value} says which trained run is evaluated, so it needs {needed}; to go on from another "
+                "run's checkpoints use --resume, to start from its prompts MODEL.INIT_WEIGHTS"
+            )
+
+
+def start(cfg: CfgNode, training: bool = True) -> Any:
+    """Set what a run sets once (threads, seed, registries), say what it runs with, and build its trainer.
+
+    Args:
+        training: False for the evaluation of a trained run, which does without the teacher.
+
+    Raises:
+        FileNotFoundError, ValueError: a name means nothing; found before data and models are loaded.
+    """
     if cfg.TORCH_THREADS:
         import torch
 
@@ -152,8 +188,14 @@ def start(cfg: CfgNode) -> Any:
         set_random_seed(cfg.SEED)
     register()
     from dho_prompt.data.datasets import import_datasets
+    from dho_prompt.training.names import check_names
+    from dho_prompt.training.unused import unused_settings
 
     import_datasets(cfg.DATASET.NAME, *cfg.TEST.SHIFTED_SETS)
+    check_names(cfg, training)
+    unused = unused_settings(cfg, TRAINER_REGISTRY.get(cfg.TRAINER.NAME))
+    if unused:
+        print(f"Set but not used by this run: {', '.join(unused)}")
     return build_trainer(cfg)
 
 

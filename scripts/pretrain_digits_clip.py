@@ -19,8 +19,8 @@ from __future__ import annotations
 
 import argparse
 import gzip
+import hashlib
 import io
-import json
 import random
 import time
 from pathlib import Path
@@ -283,7 +283,8 @@ def save(model: nn.Module, config: dict, merges: bytes, folder: Path) -> None:
     weights = to_bytes({k: v.contiguous() for k, v in state.items()})
     atomic_write(folder / "bpe.txt.gz", lambda file: file.write(merges))
     atomic_write(folder / "open_clip_model.safetensors", lambda file: file.write(weights))
-    write_json(folder / "open_clip_config.json", json.loads(json.dumps(config)))
+    digest = hashlib.sha256(weights).hexdigest()
+    write_json(folder / "open_clip_config.json", {**config, "weights_sha256": digest})
 
 
 def main() -> None:

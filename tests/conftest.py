@@ -71,3 +71,20 @@ def host(name, students, teacher_clip, data_root, tmp_path):
     from real_hosts import Host
 
     return Host(name, students, teacher_clip, data_root, tmp_path)
+
+
+@pytest.fixture(scope="session")
+def clip_folders(tmp_path_factory):
+    """Student and teacher that have nothing in common: size, temperature of the cosine logits, normalisation."""
+    folder = tmp_path_factory.mktemp("clips")
+    student = write_clip(folder / "student", 32, 32, seed=11, zeta=0.03)
+    teacher = write_clip(folder / "teacher", 48, 40, 12, zeta=0.05, mean=[0.3, 0.4, 0.5], std=[0.2, 0.3, 0.25])
+    return student, teacher
+
+
+@pytest.fixture(scope="session")
+def clips(clip_folders):
+    """The same in float64, for what is restated by hand."""
+    import by_hand
+
+    return [by_hand.read_clip(folder) for folder in clip_folders]

@@ -8,9 +8,6 @@ from dho_prompt.clip.loading import load_clip
 from dho_prompt.clip.zeroshot import class_text_features
 from dho_prompt.engine import TrainerX, build_lr_scheduler, build_optimizer
 
-# the engine's own class, as a host extends it
-EngineTrainerX = next(cls for cls in TrainerX.__mro__[1:] if cls.__name__ == "TrainerX")
-
 
 class Tower(nn.Module):
     """An image tower with a prompt as a further argument, as MaPLe's."""
@@ -48,7 +45,7 @@ class Prompted(nn.Module):
         return logits
 
 
-class HostBase(EngineTrainerX):
+class HostBase(TrainerX):
     returns, vision = "logits", False
 
     def build_model(self):

@@ -45,6 +45,15 @@ def test_search_finds_the_mix_that_only_beats_both_heads():
     assert (ce.argmax(-1) == labels).sum() == 1 and (kd.argmax(-1) == labels).sum() == 2
 
 
+def test_the_search_needs_beta_where_the_kd_head_is_too_sure_of_its_mistakes():
+    labels = torch.tensor([0, 0, 1, 1])
+    ce = torch.tensor([[0.4, 0.0], [0.4, 0.0], [0.1, 0.0], [0.1, 0.0]])  # right on the first two
+    kd = torch.tensor([[9.0, 0.0], [-4.0, 0.0], [-9.0, 0.0], [-9.0, 0.0]])  # wrong on the second alone
+    found = search_mix(ce, kd, labels, alphas=(0.5,), betas=(1.0, 4.0, 40.0))
+    assert found.accuracy == 1.0 and found.beta == 40.0
+    assert search_mix(ce, kd, labels, alphas=(0.5,), betas=(1.0,)).accuracy == 0.75
+
+
 def test_ties_go_to_the_papers_fixed_values():
     logits = torch.eye(3) * 5
     assert search_mix(logits, logits, torch.arange(3))[:2] == (0.5, 1.0)

@@ -171,8 +171,8 @@ def test_a_published_checkpoint_is_evaluated(arguments, student_clip, tmp_path):
     [
         (("TRAINER.PROMPTSRC.PROMPT_DEPTH_TEXT", "3"), ["text prompts is 3", "has 2 blocks"]),
         (("TRAINER.PROMPTSRC.PROMPT_DEPTH_VISION", "9"), ["visual prompts is 9", "has 2 blocks"]),
-        (("TRAINER.PROMPTSRC.N_CTX_TEXT", "0"), ["N_CTX must be at least 1"]),
-        (("TRAINER.PROMPTSRC.GPA_STD", "0"), ["GPA_STD is 0"]),
+        (("TRAINER.PROMPTSRC.N_CTX_TEXT", "0"), ["N_CTX_TEXT is 0", "a whole number from 1"]),
+        (("TRAINER.PROMPTSRC.GPA_STD", "0"), ["GPA_STD is 0", "at least 0.001"]),
         (("TRAINER.PROMPTSRC.PREC", "half"), ["TRAINER.PROMPTSRC.PREC", "fp32, fp16, amp, bf16"]),
         (("TRAINER.PROMPTSRC.TEMPLATES", "('no place',)"), ["no place", "{}"]),
         (("TRAINER.PROMPTSRC.N_CTX_TEXT", "2.5"), ["N_CTX_TEXT", "takes a int"]),

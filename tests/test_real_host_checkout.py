@@ -14,7 +14,7 @@ from host_data import write_data_set, write_imagenet_family
 from real_hosts import EPOCHS, check_killed_and_resumed_and_evaluated
 
 from dho_prompt.engine import load_checkpoint
-from dho_prompt.engine.embedded.checkpoint import UnreadableCheckpoint
+from dho_prompt.engine.checkpoint import UnreadableCheckpoint
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 coop_only = pytest.mark.parametrize("name", ["CoOp"])

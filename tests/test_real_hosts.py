@@ -225,6 +225,7 @@ from dassl.config import get_cfg_default
 from dho_prompt import extend_cfg
 from dho_prompt.clip.loading import load_clip
 from dho_prompt.methods.coop import CoOpMethod
+from dho_prompt.students.clip import CLIPStudent
 from trainers.coop import CustomCLIP
 names = ["tench", "great white shark", "red_panda", "crt screen", "carbonara"]
 largest = [0.0, 0.0]
@@ -237,7 +238,7 @@ for position in ("end", "middle", "front"):
             cfg.TRAINER.COOP.CLASS_TOKEN_POSITION = position
             clip_model = their_clip.build_model(torch.load(folder + "/openai.pt", weights_only=True)).float()
             theirs = CustomCLIP(cfg, names, clip_model).eval()
-            ours = CoOpMethod(CLIPStudent(load_clip)(folder), names, 4, init, csc, position).eval()
+            ours = CoOpMethod(CLIPStudent(load_clip(folder)), names, 4, init, csc, position).eval()
             ours.prompt_learner.load_state_dict(theirs.prompt_learner.state_dict())
             images = torch.randn(6, 3, 32, 32)
             with torch.no_grad():
@@ -280,6 +281,7 @@ from dho_prompt import extend_cfg
 from dho_prompt.clip.loading import load_clip
 from dho_prompt.methods.averaging import GaussianAverage
 from dho_prompt.methods.promptsrc import PromptSRCMethod
+from dho_prompt.students.clip import CLIPStudent
 from trainers.promptsrc import CustomCLIP, PromptSRC, load_clip_to_cpu
 names = ["tench", "great white shark", "red_panda", "crt screen", "carbonara"]
 largest = dict.fromkeys(("text", "logits", "loss", "gradient", "trained", "averaged"), 0.0)
@@ -295,7 +297,7 @@ for n_text, n_vision, depth_text, depth_vision in ((4, 4, 2, 2), (2, 3, 1, 2), (
     node.PROMPT_DEPTH_TEXT, node.PROMPT_DEPTH_VISION, node.GPA_MEAN = depth_text, depth_vision, 2
     theirs = CustomCLIP(cfg, names, load_clip_to_cpu(cfg).float())
     theirs.eval()
-    ours = PromptSRCMethod(CLIPStudent(load_clip)(folder), names, n_text, depth_text, n_vision, depth_vision)
+    ours = PromptSRCMethod(CLIPStudent(load_clip(folder)), names, n_text, depth_text, n_vision, depth_vision)
     ours.prompts.load_state_dict(theirs.state_dict())
     fit = theirs.load_state_dict(ours.prompts.state_dict(), strict=False)
     assert not fit.unexpected_keys

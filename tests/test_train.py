@@ -10,6 +10,7 @@ from PIL import Image
 from dho_prompt.clip.loading import cpu_runs_float16
 from dho_prompt.data.datasets import ImageNet
 from dho_prompt.engine import DATASET_REGISTRY, register_if_absent
+from dho_prompt.files import read_json
 from dho_prompt.inference import ALPHAS, BETAS
 from dho_prompt.train import main
 
@@ -86,6 +87,54 @@ def test_a_finished_run_is_not_repeated_and_another_configuration_is_refused(tra
     assert (tmp_path / "run" / "results.json").read_bytes() == before
     assert "BACKBONE.WEIGHTS" in fails(train_args("CoOp", "MODEL.BACKBONE.WEIGHTS", "other.pt"))
     main(train_args("CoOp", "TRAIN.PRINT_FREQ", "7"))  # not part of what a run computes
+
+
+def test_results_of_another_form_are_made_anew_by_the_same_command(train_args, tmp_path, capsys):
+    main(train_args("CoOpDHO", "TRAINER.DHO.SEARCH", "True"))
+    path = tmp_path / "run" / "results.json"
+    wanted = read_json(path)
+    for damaged in ("{}", "[1]", path.read_text().replace('"seed": 1', '"seed": 3')):
+        path.write_text(damaged)
+        capsys.readouterr()
+        main(train_args("CoOpDHO", "TRAINER.DHO.SEARCH", "True"))
+        said = capsys.readouterr().out
+        assert "results.json" in said and "counts as interrupted" in said and "epoch [" not in said
+        found = read_json(path)
+        assert {**found, "seconds": 0} == {**wanted, "seconds": 0}
+    (tmp_path / "run" / "mix.json").write_text("[0.5]")
+    flags = ["--eval-only", "--model-dir", str(tmp_path / "run"), "--load-epoch", "3"]
+    message = fails(flags + train_args("CoOpDHO", "TRAINER.DHO.SEARCH", "True", output=tmp_path / "evaluated"))
+    assert "mix.json is not of the form" in message and "run the training command again" in message
+
+
+def test_a_damaged_checkpoint_is_passed_over_and_named(train_args, tmp_path, capsys):
+    main(train_args("CoOp", "TRAIN.CHECKPOINT_FREQ", "1"))
+    whole = weights(tmp_path / "run")
+    (tmp_path / "run" / "results.json").unlink()
+    path = tmp_path / "run" / "prompt_learner" / "model.pth.tar-3"
+    content = bytearray(path.read_bytes())
+    content[content.index(whole["ctx"].numpy().tobytes()) + 1] ^= 4  # one bit of one weight
+    path.write_bytes(content)
+    flags = ["--eval-only", "--model-dir", str(tmp_path / "run"), "--load-epoch", "3"]
+    message = fails(flags + train_args("CoOp", output=tmp_path / "evaluated"))
+    assert "model.pth.tar-3 is damaged" in message and "use another epoch's" in message
+    capsys.readouterr()
+    main(train_args("CoOp", "TRAIN.CHECKPOINT_FREQ", "1"))
+    assert "Passing over model.pth.tar-3" in capsys.readouterr().out
+    assert torch.equal(weights(tmp_path / "run")["ctx"], whole["ctx"])
+
+
+def test_configurations_are_read_and_not_run(train_args, tmp_path):
+    marker, config = tmp_path / "marker", tmp_path / "config.py"
+    config.write_text(f"open({str(marker)!r}, 'w').close()\ncfg = {{'SEED': 1}}\n")
+    for flag in ("--config-file", "--dataset-config-file"):
+        message = fails([flag, str(config), *train_args("CoOp")])
+        assert "config.py has another ending than .yaml or .yml" in message and not marker.exists()
+    config = config.with_suffix(".yaml")
+    config.write_text("SEED: 1\nSEED: 2\n")
+    assert "line 2: SEED is set twice" in fails(["--config-file", str(config), *train_args("CoOp")])
+    assert "OPTIM.LR in the command line is inf" in fails(train_args("CoOp", "OPTIM.LR", "1e999"))
+    assert not (tmp_path / "run").exists()
 
 
 def test_evaluation_only_gives_the_same_accuracy_without_the_teacher(train_args, tmp_path, capsys):
@@ -244,7 +293,7 @@ def test_search_without_a_validation_set_is_refused_before_training(train_args):
         ("CoOp", ("TRAINER.COOP.N_CTX", "70"), ["N_CTX 70", "77", "largest N_CTX that fits"]),
         ("CoOp", ("INPUT.SIZE", "(64, 64)"), ["INPUT.SIZE is (64, 64)", "(32, 32)"]),
         ("CoOp", ("DATALOADER.TRAIN_X.BATCH_SIZE", "11"), ["BATCH_SIZE is 11", "10 labelled images"]),
-        ("CoOpDHO", ("TRAINER.DHO.ALPHA", "1.5"), ["alpha must lie in [0, 1]"]),
+        ("CoOpDHO", ("TRAINER.DHO.ALPHA", "1.5"), ["TRAINER.DHO.ALPHA is 1.5", "at least 0 and at most 1"]),
         ("CoOpDHO", ("TRAINER.DHO.TEACHER.NAME", "/absent/teacher"), ["/absent/teacher", "TRAINER.DHO.TEACHER.NAME"]),
         ("CoOpDHO", ("TRAINER.DHO.TEACHER.WEIGHTS", "no.pt"), ["no.pt", "TRAINER.DHO.TEACHER.WEIGHTS"]),
         ("CoOp", ("MODEL.BACKBONE.WEIGHTS", "no.pt"), ["no.pt", "MODEL.BACKBONE.WEIGHTS"]),

@@ -17,8 +17,11 @@ CLASSES = {
 MEAN, STD = [0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711]
 
 
-def write_clip(folder, width, image_size, seed):
-    """A random CLIP ViT in open_clip's folder format, with a short merges table of its own."""
+def write_clip(folder, width, image_size, seed, zeta=None, mean=MEAN, std=STD):
+    """A random CLIP ViT in open_clip's folder format, with a short merges table of its own.
+
+    ``zeta`` is the temperature of its cosine logits, by default what open_clip starts from (0.07).
+    """
     import open_clip
     from safetensors.torch import save_file
 
@@ -30,25 +33,34 @@ def write_clip(folder, width, image_size, seed):
         "vision_cfg": {"image_size": image_size, "layers": 2, "width": width, "head_width": 16, "patch_size": 8},
         "text_cfg": {"context_length": 77, "vocab_size": 512 + 3 + 2, "width": 32, "heads": 2, "layers": 2},
     }
-    preprocess = {"mean": MEAN, "std": STD}
+    preprocess = {"mean": list(mean), "std": list(std)}
     (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": config, "preprocess_cfg": preprocess}))
     torch.manual_seed(seed)
-    save_file(open_clip.CLIP(**config).state_dict(), folder / "open_clip_model.safetensors")
+    weights = open_clip.CLIP(**config).state_dict()
+    if zeta is not None:
+        weights["logit_scale"] = torch.tensor(1 / zeta).log()
+    save_file(weights, folder / "open_clip_model.safetensors")
     return str(folder)
 
 
-def write_imagenet(root, train=8, val=4):
+def write_imagenet(root, train=8, val=4, width=48):
     """Five classes in CoOp's layout; each has a colour of its own, so that they can be learned."""
     draw = np.random.default_rng(0)
     lines = []
     for label, (wnid, name) in enumerate(CLASSES.items()):
         lines.append(f"{wnid} {name}")
         for part, count in (("train", train), ("val", val)):
-            folder = root / "imagenet" / "images" / part / wnid
-            folder.mkdir(parents=True)
-            for number in range(count):
-                pixels = draw.integers(0, 90, (36, 48, 3))
-                pixels[..., label % 3] += 40 * (1 + label // 3)
-                Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{number}.JPEG", format="PNG")
+            write_images(root / "imagenet" / "images" / part / wnid, label, count, draw, width)
     (root / "imagenet" / "classnames.txt").write_text("\n".join(lines) + "\n")
     return root
+
+
+def write_images(folder, label, count, draw, width=48, cast=0):
+    """Images in the colour of a class; a ``cast`` of up to so much makes them differ and some hard to tell."""
+    folder.mkdir(parents=True)
+    for number in range(count):
+        pixels = draw.integers(0, 90, (36, width, 3))
+        pixels[..., label % 3] += 40 * (1 + label // 3)
+        if cast:
+            pixels = (pixels + draw.integers(0, cast, 3)).clip(0, 255)
+        Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{number}.JPEG", format="PNG")

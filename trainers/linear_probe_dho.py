@@ -11,6 +11,7 @@ class LinearProbe(MethodTrainer):
     """Plain linear probing; TRAINER.LINEAR_PROBE configures it."""
 
     node = "LINEAR_PROBE"
+    reads = ("TRAINER.DHO.TEACHER.TEMPLATES",)
 
     def method(self, student, classnames):
         probe = self.cfg.TRAINER.LINEAR_PROBE

@@ -11,6 +11,7 @@ class VPT(MethodTrainer):
     """Plain VPT; TRAINER.VPT configures it. Not registered here: MaPLe has a trainer of this name."""
 
     node = "VPT"
+    reads = ("TRAINER.DHO.TEACHER.TEMPLATES",)
 
     def method(self, student, classnames):
         vpt = self.cfg.TRAINER.VPT

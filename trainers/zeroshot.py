@@ -9,6 +9,7 @@ class ZeroshotCLIP(MethodTrainer):
     """Evaluates and trains nothing; TRAINER.ZEROSHOT configures it. Not registered here: a host has this name."""
 
     node = "ZEROSHOT"
+    trains = False
 
     def method(self, student, classnames):
         node, name = self.cfg.TRAINER.ZEROSHOT, self.cfg.DATASET.NAME

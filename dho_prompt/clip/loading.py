@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,7 +85,7 @@ def load_clip(name: str, weights: str = "", precision: str = "fp32", device: tor
         )
     spec = resolve_name(name)
     path = find_weights(spec, weights)
-    state = read_state_dict(path)
+    state = read_state_dict(path, "" if weights else spec.weights_digest)
     if "input_resolution" in state and not spec.architecture.get("quick_gelu", False):
         raise ValueError(
             f"{path} is an archive of OpenAI's, whose models need QuickGELU, but {name} runs GELU: name the model by "
@@ -158,7 +159,13 @@ def _tokenizer(spec: ModelSpec) -> Any:
     options = {"context_length": text.get("context_length", 77), **text.get("tokenizer_kwargs", {})}
     if merges is not None and merges.is_file():
         options["bpe_path"] = str(merges)
-    tokenizer = open_clip.SimpleTokenizer(**options)
+    try:
+        tokenizer = open_clip.SimpleTokenizer(**options)
+    except (OSError, EOFError, ValueError, IndexError, zlib.error) as error:
+        raise ValueError(
+            f"the merges of {spec.name}, {options.get('bpe_path', 'those of open_clip')}, are damaged ({error}); take "
+            "them from where they came from again"
+        ) from error
     vocabulary = text.get("vocab_size", 49408)
     if tokenizer.vocab_size > vocabulary:
         raise ValueError(

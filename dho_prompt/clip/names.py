@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,8 @@ from typing import Any
 
 import open_clip
 from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
+
+from dho_prompt.files import read_json
 
 # CoOp's spellings mean OpenAI's weights, which were trained with QuickGELU
 OPENAI_NAMES = {
@@ -41,6 +42,7 @@ class ModelSpec:
         folder: the folder of a local model; None otherwise.
         preprocess: mean and std of a local model's configuration; may be empty.
         tokenizer_name: what ``open_clip.get_tokenizer`` takes, for towers with a Hugging Face tokenizer.
+        weights_digest: SHA-256 of a local model's weights file; empty where its configuration does not say.
     """
 
     name: str
@@ -49,6 +51,7 @@ class ModelSpec:
     folder: Path | None = None
     preprocess: dict[str, Any] | None = None
     tokenizer_name: str = ""
+    weights_digest: str = ""
 
     @property
     def mean(self) -> tuple[float, ...]:
@@ -114,15 +117,15 @@ def _from_folder(name: str, folder: Path) -> ModelSpec:
     path = folder / CONFIG_FILE
     if not path.is_file():
         raise FileNotFoundError(f"the model folder {folder} has no {CONFIG_FILE}; a local model needs it")
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-        architecture = config["model_cfg"]
-        missing = {"embed_dim", "vision_cfg", "text_cfg"} - set(architecture)
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is not an open_clip configuration with a 'model_cfg' ({error!r})") from None
+    config = read_json(path, {"model_cfg": dict}, "take it from the model's source again")
+    architecture, preprocess = config["model_cfg"], config.get("preprocess_cfg") or {}
+    missing = {"embed_dim", "vision_cfg", "text_cfg"} - set(architecture)
     if missing:
         raise ValueError(f"the model_cfg of {path} lacks {', '.join(sorted(missing))}")
-    return ModelSpec(name, architecture, {}, folder, config.get("preprocess_cfg") or {}, f"local-dir:{folder}")
+    if not isinstance(preprocess, dict):
+        raise ValueError(f"the preprocess_cfg of {path} is {preprocess!r}, not a mapping with mean and std")
+    digest = str(config.get("weights_sha256", ""))
+    return ModelSpec(name, architecture, {}, folder, preprocess, f"local-dir:{folder}", digest)
 
 
 def _unknown(name: str, known: list[str]) -> ValueError:

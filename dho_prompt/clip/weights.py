@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-import pickle
 import urllib.error
 import urllib.request
-import warnings
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import torch
 from open_clip.convert import convert_state_dict
 from open_clip.pretrained import download_pretrained
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
+
+from dho_prompt.files.checksums import hub_digest, records_match, sha256_of
+from dho_prompt.files.torch_archive import is_script_archive, read_script_weights
 
 from .names import WEIGHTS_FILE, ModelSpec
 
@@ -30,11 +28,6 @@ NO_WEIGHTS = (
     "text.transformer.embeddings.position_ids",
 )
 PROBE_SECONDS = 8.0
-# what the readers raise on damaged files: the formats share no type
-READ_ERRORS = (
-    *(OSError, EOFError, RuntimeError, ValueError, TypeError, KeyError, AttributeError),
-    *(pickle.UnpicklingError, zipfile.BadZipFile, SafetensorError),
-)
 
 
 def find_weights(spec: ModelSpec, weights: str = "") -> Path:
@@ -52,6 +45,8 @@ def find_weights(spec: ModelSpec, weights: str = "") -> Path:
         path = Path(weights).expanduser()
         if not path.is_file():
             raise FileNotFoundError(f"the weights file {path} of {spec.name} does not exist")
+        if path.name == _openai_name(spec) and not _is_openais(spec, path):
+            print(f"Note: {path} has the name of OpenAI's file for {spec.name}, but not its SHA-256: other weights")
         return path
     if spec.folder is not None:
         path = spec.folder / WEIGHTS_FILE
@@ -65,17 +60,24 @@ def find_weights(spec: ModelSpec, weights: str = "") -> Path:
     return _openai_cache(spec) or _hub_cache(spec) or _fetch(spec)
 
 
+def _openai_name(spec: ModelSpec) -> str:
+    """File name of OpenAI's archive of a model, or ""."""
+    url = spec.pretrained.get("url") or ""
+    return url.rsplit("/", 1)[-1] if "openaipublic" in url else ""
+
+
+def _is_openais(spec: ModelSpec, path: Path) -> bool:
+    """Whether a file has the SHA-256 that stands in the address of OpenAI's archive."""
+    return sha256_of(path) == spec.pretrained["url"].split("/")[-2]
+
+
 def _openai_cache(spec: ModelSpec) -> Path | None:
     """OpenAI's archive where CoOp and its relatives keep it."""
-    url = spec.pretrained.get("url") or ""
-    path = Path("~/.cache/clip").expanduser() / url.rsplit("/", 1)[-1]
-    if "openaipublic" not in url or not path.is_file():
+    path = Path("~/.cache/clip").expanduser() / _openai_name(spec)
+    if not _openai_name(spec) or not path.is_file():
         return None
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        for chunk in iter(lambda: file.read(1 << 20), b""):
-            digest.update(chunk)
-    if digest.hexdigest() != url.split("/")[-2]:
+    if not _is_openais(spec, path):
+        url = spec.pretrained["url"]
         raise ValueError(f"{path} is not OpenAI's file (its checksum differs): delete it, or fetch it again from {url}")
     return path
 
@@ -132,24 +134,31 @@ def _probe(server: str) -> None:
             raise
 
 
-def read_state_dict(path: Path) -> dict[str, Tensor]:
+def read_state_dict(path: Path, digest: str = "") -> dict[str, Tensor]:
     """Tensors of a weights file: ``.safetensors``, a state dict saved by torch, or OpenAI's TorchScript archive.
+
+    The file is compared with the checksums it has: ``digest``, the hub's, those in torch's archives. One that has none
+    is named in a note.
+
+    Args:
+        path: the file.
+        digest: its SHA-256, if somebody has written it down.
 
     Raises:
         ValueError: the file is damaged or holds something else.
     """
+    digest = digest or hub_digest(path)
+    if digest and sha256_of(path) != digest:
+        raise ValueError(f"{path} is damaged, or another file than it was: its SHA-256 is not {digest}. Fetch it again")
     try:
+        checked = bool(digest) or (path.suffix != ".safetensors" and records_match(path))
         if path.suffix == ".safetensors":
             state: Any = load_file(path)
-        elif _is_torchscript(path):
-            with warnings.catch_warnings():
-                warnings.simplefilter(
-                    "ignore"
-                )  # torch announces the end of TorchScript; OpenAI's files stay as they are
-                state = torch.jit.load(str(path), map_location="cpu").state_dict()
+        elif is_script_archive(path):
+            state = read_script_weights(path)
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
-    except READ_ERRORS as error:
+    except Exception as error:  # the readers' errors about damaged files share no type
         first_line = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
         raise ValueError(
             f"{path} cannot be read as CLIP weights: it is damaged or of another kind ({first_line}). Fetch it again; "
@@ -159,14 +168,9 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         state = state["state_dict"]
     if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):
         raise ValueError(f"{path} holds no state dict (a mapping from names to tensors)")
+    if not checked:
+        print(f"Note: {path} has no checksums, so damage in it would not be noticed")
     return {name.removeprefix("module."): value for name, value in state.items()}
-
-
-def _is_torchscript(path: Path) -> bool:
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return any("/code/" in name for name in archive.namelist())
 
 
 def put_weights(model: nn.Module, state: dict[str, Tensor], source: str) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from dho_prompt.config import HEAD_STARTS, HEADS, Setting, declare
+from dho_prompt.config.ranges import SHARE, Number
 from dho_prompt.data.choose.pool import POOLS
 from dho_prompt.data.classes import UnknownClasses
 from dho_prompt.distill.base import Objective, Terms
@@ -19,13 +20,17 @@ KD_HEAD = "kd_head"  # name of the registered model and of its checkpoint folder
 declare(
     "TRAINER.DHO",
     {
-        "LAMBDA": Setting(0.5, "weight of the supervised side, lambda of Alg. 1 line 24 (Table 6)"),
-        "TEMPERATURE": Setting(2.0, "eta of Alg. 1 (Table 6): softens teacher and KD head in the KL"),
+        "LAMBDA": Setting(0.5, "weight of the supervised side, lambda of Alg. 1 line 24 (Table 6)", SHARE),
+        "TEMPERATURE": Setting(
+            2.0, "eta of Alg. 1 (Table 6): softens teacher and KD head in the KL", Number(0.01, 1000)
+        ),
         "SCALE_BY_TEMPERATURE": Setting(
             True, "multiply the KL terms by eta^2, as the authors' code does and the paper does not print"
         ),
         "ZETA": Setting(
-            0.0, "temperature of cosine logits (Eq. 1, 10); 0 takes the teacher's own 1 / exp(logit_scale)"
+            0.0,
+            "temperature of cosine logits (Eq. 1, 10)",
+            Number(0.0001, 100, special=0, meaning="the teacher's own, 1 / exp(logit_scale)"),
         ),
         "UNLABELED": Setting(
             "all",
@@ -37,9 +42,11 @@ declare(
         "HEAD_INIT": Setting(
             "language", "start from language (the student's text features, Table 5) or kaiming", HEAD_STARTS
         ),
-        "HEAD_LR": Setting(0.0, "learning rate of the KD head; 0 takes OPTIM.LR"),
-        "ALPHA": Setting(0.5, "share of the method's own head at inference (Eq. 11; Table 11: 0.5)"),
-        "BETA": Setting(1.0, "temperature of the KD head at inference (Eq. 11; Table 11: 1)"),
+        "HEAD_LR": Setting(
+            0.0, "learning rate of the KD head", Number(0, open_least=True, special=0, meaning="OPTIM.LR")
+        ),
+        "ALPHA": Setting(0.5, "share of the method's own head at inference (Eq. 11; Table 11: 0.5)", SHARE),
+        "BETA": Setting(1.0, "temperature of the KD head at inference (Eq. 11; Table 11: 1)", Number(0.01, 1000)),
         "SEARCH": Setting(False, "choose alpha and beta on the validation set; never on test data"),
     },
 )

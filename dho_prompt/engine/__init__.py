@@ -1,12 +1,13 @@
 """Dassl's contract, whichever engine provides it.
 
-Trainers, data sets and evaluators are written once against the names below. They come from the real Dassl when it is
-installed, so that they join a host's registries, and else from the embedded engine. ``DHO_PROMPT_ENGINE=dassl`` or
-``=embedded`` in the environment forces one.
+Trainers and data sets are written once against the names below. They come from the real Dassl when it is installed, so
+that they join a host's registries, and else from the embedded engine. ``DHO_PROMPT_ENGINE=dassl`` or ``=embedded`` in
+the environment forces one.
 
-On both engines the trainers resume exactly (:class:`Resumable`), and the optimisers, schedules, checkpoint files,
-meters and small helpers are ours: the learning rates and the layout are Dassl's, but its schedules do not build on
-torch 2.7 and later, and its checkpoints are neither atomic nor readable with ``weights_only=True``.
+On both engines the optimisers, schedules, checkpoint files and small helpers are ours: the learning rates and the
+layout are Dassl's, but its schedules do not build on torch 2.7 and later, and its checkpoints are neither atomic nor
+readable with ``weights_only=True``. A trainer on :class:`TrainerX` has :class:`dho_prompt.runs.resume.Resumable`
+before it, which saves and resumes.
 """
 
 from __future__ import annotations
@@ -16,22 +17,13 @@ import sys
 from typing import Any
 
 from dho_prompt import __version__
-
-from .choose import choose_engine, import_dassl
-from .embedded.checkpoint import load_checkpoint, load_pretrained_weights, load_strictly, save_checkpoint
-from .embedded.logger import setup_logger
-from .embedded.meters import AverageMeter, MetricMeter
-from .embedded.optim import build_lr_scheduler, build_optimizer
-from .embedded.utils import (
-    collect_env_info,
-    compute_accuracy,
-    count_num_param,
-    listdir_nohidden,
-    mkdir_if_missing,
-    read_image,
-    set_random_seed,
-)
-from .resume import Resumable
+from dho_prompt.engine.checkpoint import load_checkpoint, load_pretrained_weights, load_strictly, save_checkpoint
+from dho_prompt.engine.choose import choose_engine, import_dassl
+from dho_prompt.engine.logger import setup_logger
+from dho_prompt.engine.optim import build_optimizer
+from dho_prompt.engine.rng import set_random_seed
+from dho_prompt.engine.schedules import build_lr_scheduler
+from dho_prompt.engine.utils import collect_env_info, compute_accuracy, read_image
 
 ENGINE = choose_engine()
 if ENGINE == "dassl":
@@ -41,52 +33,21 @@ if ENGINE == "dassl":
     from dassl.data.data_manager import build_data_loader
     from dassl.data.datasets import DATASET_REGISTRY, DatasetBase, Datum, build_dataset
     from dassl.data.transforms import build_transform
-    from dassl.engine import TRAINER_REGISTRY, build_trainer
-    from dassl.engine import SimpleTrainer as _SimpleTrainer
-    from dassl.engine import TrainerBase as _TrainerBase
-    from dassl.engine import TrainerX as _TrainerX
-    from dassl.engine import TrainerXU as _TrainerXU
-    from dassl.evaluation import EVALUATOR_REGISTRY, EvaluatorBase, build_evaluator
+    from dassl.engine import TRAINER_REGISTRY, TrainerX, build_trainer
+    from dassl.evaluation import EVALUATOR_REGISTRY, build_evaluator
 else:
     try:
-        from .embedded.data import (
-            DATASET_REGISTRY,
-            DataManager,
-            DatasetBase,
-            DatasetWrapper,
-            Datum,
-            build_data_loader,
-            build_dataset,
-            build_transform,
-        )
-        from .embedded.defaults import get_cfg_default
-        from .embedded.evaluation import EVALUATOR_REGISTRY, EvaluatorBase, build_evaluator
-        from .embedded.trainer import TRAINER_REGISTRY, build_trainer
-        from .embedded.trainer import SimpleTrainer as _SimpleTrainer
-        from .embedded.trainer import TrainerBase as _TrainerBase
-        from .embedded.trainer import TrainerX as _TrainerX
-        from .embedded.trainer import TrainerXU as _TrainerXU
+        from dho_prompt.engine.embedded.data import DataManager, DatasetWrapper, build_data_loader
+        from dho_prompt.engine.embedded.dataset import DATASET_REGISTRY, DatasetBase, Datum, build_dataset
+        from dho_prompt.engine.embedded.defaults import get_cfg_default
+        from dho_prompt.engine.embedded.evaluation import EVALUATOR_REGISTRY, build_evaluator
+        from dho_prompt.engine.embedded.trainer import TRAINER_REGISTRY, TrainerX, build_trainer
+        from dho_prompt.engine.embedded.transforms import build_transform
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("dho_prompt"):
             raise
         raise ImportError(f"training needs the package '{error.name}', which is not installed") from error
     ENGINE_VERSION = __version__
-
-
-class TrainerBase(Resumable, _TrainerBase):
-    """Registered models and the order of a run; resumes exactly."""
-
-
-class SimpleTrainer(TrainerBase, _SimpleTrainer):
-    """Adds data, evaluation, logging and checkpoints of a classifier."""
-
-
-class TrainerX(SimpleTrainer, _TrainerX):
-    """Trains on labelled batches: ``forward_backward(batch)``."""
-
-
-class TrainerXU(SimpleTrainer, _TrainerXU):
-    """Trains on pairs of a labelled and an unlabelled batch: ``forward_backward(batch_x, batch_u)``."""
 
 
 def describe_engine() -> str:
@@ -100,7 +61,7 @@ def register_if_absent(registry: Any, cls: Any, name: str | None = None) -> Any:
     """Register ``cls`` unless the name is taken, for example by the host's own class.
 
     Args:
-        registry: any of the three registries.
+        registry: any of the registries.
         cls: the class.
         name: to be registered by; default its ``__name__``.
 
@@ -146,18 +107,11 @@ __all__ = [
     "ENGINE_VERSION",
     "EVALUATOR_REGISTRY",
     "TRAINER_REGISTRY",
-    "AverageMeter",
     "DataManager",
     "DatasetBase",
     "DatasetWrapper",
     "Datum",
-    "EvaluatorBase",
-    "MetricMeter",
-    "Resumable",
-    "SimpleTrainer",
-    "TrainerBase",
     "TrainerX",
-    "TrainerXU",
     "build_data_loader",
     "build_dataset",
     "build_evaluator",
@@ -167,14 +121,11 @@ __all__ = [
     "build_transform",
     "collect_env_info",
     "compute_accuracy",
-    "count_num_param",
     "describe_engine",
     "get_cfg_default",
-    "listdir_nohidden",
     "load_checkpoint",
     "load_pretrained_weights",
     "load_strictly",
-    "mkdir_if_missing",
     "read_image",
     "register_if_absent",
     "register_trainer",

@@ -1,4 +1,4 @@
-"""The state of every random generator a run draws from, as plain numbers and tensors."""
+"""Every random generator a run draws from: its seed, and its state as plain numbers and tensors."""
 
 from __future__ import annotations
 
@@ -9,6 +9,19 @@ from typing import Any
 
 import numpy as np
 import torch
+
+
+def set_random_seed(seed: int) -> None:
+    """Seed Python, NumPy and torch on every device. 0 is a seed like any other.
+
+    Raises:
+        ValueError: the seed is negative or does not fit 32 bits.
+    """
+    if not 0 <= seed < 2**32:
+        raise ValueError(f"seed must lie in 0 .. 2**32 - 1, not {seed}; leave SEED negative for an unseeded run")
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)  # all devices
 
 
 def rng_state() -> dict[str, Any]:
@@ -28,7 +41,7 @@ def rng_state() -> dict[str, Any]:
     }
 
 
-def set_rng_state(state: dict[str, Any]) -> None:
+def set_rng_state(state: dict[str, Any], say: bool = True) -> None:
     """Restore what :func:`rng_state` returned. With another number of GPUs theirs are left alone, which is said."""
     python, arrays = state["python"], state["numpy"]
     random.setstate((python["version"], tuple(python["words"].tolist()), python["gauss"]))
@@ -38,7 +51,7 @@ def set_rng_state(state: dict[str, Any]) -> None:
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if len(state["cuda"]) == count:
         torch.cuda.set_rng_state_all([gpu.cpu() for gpu in state["cuda"]])
-    else:
+    elif say:
         print(
             f"The checkpoint holds the random state of {len(state['cuda'])} GPUs, this machine has {count}: "
             "draws on a GPU will differ from an uninterrupted run"
@@ -53,3 +66,13 @@ def untouched_rng() -> Iterator[None]:
         yield
     finally:
         set_rng_state(state)
+
+
+def why_no_rng_state(state: Any) -> str:
+    """Why :func:`set_rng_state` cannot restore something that a file holds, in words; "" if it can."""
+    try:
+        with untouched_rng():
+            set_rng_state(state, say=False)
+    except Exception as error:  # whatever a broken state makes of three libraries
+        return f"{type(error).__name__}: {error}"
+    return ""

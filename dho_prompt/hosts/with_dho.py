@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dho_prompt.engine import ENGINE, TRAINER_REGISTRY
-from dho_prompt.engine import TrainerX as OurTrainerX
+from dho_prompt.engine import ENGINE, TRAINER_REGISTRY, TrainerX
 from dho_prompt.hosts.adapters import Adapter, adapter_for
 from dho_prompt.hosts.host_trainer import HostTrainer
 from dho_prompt.training.run import Run
@@ -33,11 +32,10 @@ def with_dho(host: type, adapter: Adapter | None = None, name: str | None = None
 
         extend_cfg_dho(cfg)
     """
-    engine_trainer = next(cls for cls in OurTrainerX.__mro__[1:] if cls.__name__ == "TrainerX")
-    if not (isinstance(host, type) and issubclass(host, engine_trainer)):
+    if not (isinstance(host, type) and issubclass(host, TrainerX)):
         raise ValueError(
             f"with_dho takes a trainer class that extends TrainerX of the engine in use ({ENGINE}, "
-            f"{engine_trainer.__module__}), not {host!r}"
+            f"{TrainerX.__module__}), not {host!r}"
         )
     if issubclass(host, Run):
         raise ValueError(f"{host.__name__} has the DHO pathway already")

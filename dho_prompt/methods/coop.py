@@ -12,15 +12,16 @@ from dho_prompt.clip.prompts import PromptTokens, padded_ids
 from dho_prompt.clip.text import PromptedTextEncoder, embed_context
 from dho_prompt.clip.tower import text_module
 from dho_prompt.config import PRECISIONS, Setting, declare
+from dho_prompt.config.ranges import TEXT, TOKENS
 from dho_prompt.methods.base import TextPromptMethod
 from dho_prompt.students.clip import CLIPStudent
 
 declare(
     "TRAINER.COOP",
     {
-        "N_CTX": Setting(16, "context tokens"),
+        "N_CTX": Setting(16, "context tokens", TOKENS),
         "CSC": Setting(False, "class-specific contexts"),
-        "CTX_INIT": Setting("", "words to start the context from; their number replaces N_CTX"),
+        "CTX_INIT": Setting("", "words to start the context from; their number replaces N_CTX", TEXT),
         "PREC": Setting("fp16", "fp32, fp16, bf16 (weights) or amp (autocast)", PRECISIONS),
         "CLASS_TOKEN_POSITION": Setting("end", "where the class name stands", ("end", "middle", "front")),
     },

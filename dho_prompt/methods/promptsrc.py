@@ -16,6 +16,7 @@ from dho_prompt.clip.templates import PROMPTSRC
 from dho_prompt.clip.text import PromptedTextEncoder, embed_context
 from dho_prompt.clip.zeroshot import class_text_features
 from dho_prompt.config import PRECISIONS, Setting, declare
+from dho_prompt.config.ranges import BLOCKS, EPOCHS, TEXT, TOKENS, Number, Whole, templates
 from dho_prompt.losses import self_regularisation
 from dho_prompt.methods.averaging import GaussianAverage
 from dho_prompt.methods.base import MethodOutput, TextPromptMethod, cosine_logits
@@ -25,17 +26,21 @@ from dho_prompt.students.clip import CLIPStudent
 declare(
     "TRAINER.PROMPTSRC",  # names and defaults of the authors' code
     {
-        "N_CTX_VISION": Setting(4, "prompt tokens per block of the image tower"),
-        "N_CTX_TEXT": Setting(4, "context tokens per block of the text tower"),
-        "CTX_INIT": Setting("a photo of a", "words to start from; without effect if N_CTX_TEXT is over 4"),
+        "N_CTX_VISION": Setting(4, "prompt tokens per block of the image tower", TOKENS),
+        "N_CTX_TEXT": Setting(4, "context tokens per block of the text tower", TOKENS),
+        "CTX_INIT": Setting("a photo of a", "words to start from; without effect if N_CTX_TEXT is over 4", TEXT),
         "PREC": Setting("fp16", "fp32, fp16, bf16 (weights) or amp (autocast)", PRECISIONS),
-        "PROMPT_DEPTH_VISION": Setting(9, "blocks with prompts of their own; 0: none in the image tower"),
-        "PROMPT_DEPTH_TEXT": Setting(9, "blocks with prompts of their own, at least 1"),
-        "TEXT_LOSS_WEIGHT": Setting(25, "of the L1 distance to the frozen text features", fractions=True),
-        "IMAGE_LOSS_WEIGHT": Setting(10, "of the L1 distance to the frozen image features", fractions=True),
-        "GPA_MEAN": Setting(15, "Gaussian prompt averaging: the epoch that weighs most, from 1", fractions=True),
-        "GPA_STD": Setting(1, "width of the averaging in epochs", fractions=True),
-        "TEMPLATES": Setting((), "of the frozen text features; () takes PromptSRC's 60"),
+        "PROMPT_DEPTH_VISION": Setting(
+            9, "blocks with prompts of their own", Whole(1, BLOCKS.most, 0, "no prompts in the image tower")
+        ),
+        "PROMPT_DEPTH_TEXT": Setting(9, "blocks with prompts of their own", BLOCKS),
+        "TEXT_LOSS_WEIGHT": Setting(25, "of the L1 distance to the frozen text features", Number(0), fractions=True),
+        "IMAGE_LOSS_WEIGHT": Setting(10, "of the L1 distance to the frozen image features", Number(0), fractions=True),
+        "GPA_MEAN": Setting(
+            15, "Gaussian prompt averaging: the epoch that weighs most, from 1", Number(0, EPOCHS), fractions=True
+        ),
+        "GPA_STD": Setting(1, "width of the averaging in epochs", Number(0.001, EPOCHS), fractions=True),
+        "TEMPLATES": Setting((), "of the frozen text features", templates("PromptSRC's 60")),
     },
 )
 

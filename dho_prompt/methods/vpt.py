@@ -9,15 +9,16 @@ from torch import Tensor, nn
 
 from dho_prompt.clip.prompted_vision import PromptedVisionEncoder
 from dho_prompt.config import HEAD_STARTS, HEADS, PRECISIONS, Setting, declare
+from dho_prompt.config.ranges import BLOCKS, TEXT, TOKENS
 from dho_prompt.methods.base import Method
 from dho_prompt.students.clip import CLIPStudent
 
 declare(
     "TRAINER.VPT",
     {
-        "N_CTX_VISION": Setting(2, "prompt tokens of a block"),
-        "PROMPT_DEPTH_VISION": Setting(1, "blocks with prompts of their own (VPT-3, VPT-9 in Table 13)"),
-        "CTX_INIT": Setting("a photo of a", "words before the class names of HEAD text"),
+        "N_CTX_VISION": Setting(2, "prompt tokens of a block", TOKENS),
+        "PROMPT_DEPTH_VISION": Setting(1, "blocks with prompts of their own (VPT-3, VPT-9 in Table 13)", BLOCKS),
+        "CTX_INIT": Setting("a photo of a", "words before the class names of HEAD text", TEXT),
         "PREC": Setting("fp16", "fp32, fp16, bf16 (weights) or amp (autocast)", PRECISIONS),
         "HEAD": Setting(
             "linear",

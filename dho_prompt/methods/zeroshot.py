@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from dho_prompt.config import PRECISIONS, Setting, declare
+from dho_prompt.config.ranges import templates
 from dho_prompt.methods.base import Method, cosine_logits
 from dho_prompt.students.clip import CLIPStudent
 
@@ -15,7 +16,7 @@ declare(
     {
         "PREC": Setting("fp32", "of the towers", PRECISIONS),
         "ENSEMBLE": Setting(False, "average the data set's templates instead of using its single one"),
-        "TEMPLATES": Setting((), "other templates"),
+        "TEMPLATES": Setting((), "other templates", templates("the data set's, as ENSEMBLE says")),
     },
 )
 

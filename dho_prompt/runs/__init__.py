@@ -1,1 +1,1 @@
-"""Result files and the tables made from them."""
+"""What a run leaves: checkpoints, result files, and the tables made from them."""

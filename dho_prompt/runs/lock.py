@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import platform
 import re
@@ -21,6 +22,11 @@ except ImportError:  # Windows has no such locks
 LOCK = ".lock"
 _TEMPORARY = re.compile(r"\..+\.\w{8}\.tmp")  # what atomic_write leaves when the process is killed
 _held: dict[str, IO[str]] = {}  # by real path of the folder
+_REMEDIES = {
+    errno.EEXIST: "move that file away",
+    errno.ENOTDIR: "move the file away that is in its place",
+    errno.ENAMETOOLONG: "shorten it",
+}
 
 
 @contextmanager
@@ -35,6 +41,7 @@ def one_process(folder: PathLike) -> Iterator[None]:
         OSError: the folder cannot be written.
     """
     try:
+        os.fspath(folder).encode()  # event files hold the name as UTF-8
         Path(folder).mkdir(parents=True, exist_ok=True)
         key = os.path.realpath(folder)
     except (OSError, UnicodeEncodeError) as error:  # the latter where the locale has no such letters
@@ -90,10 +97,13 @@ def _lock(folder: Path) -> IO[str] | None:
     return file
 
 
-def _unusable(folder: PathLike, error: Exception) -> OSError:
-    reason = error.strerror if isinstance(error, OSError) else error
+def _unusable(folder: PathLike, error: OSError | UnicodeEncodeError) -> OSError:
+    if isinstance(error, UnicodeEncodeError):
+        reason, remedy = "it has letters that the locale has not", "set a UTF-8 locale (LC_ALL=C.UTF-8)"
+    else:
+        reason, remedy = error.strerror, _REMEDIES.get(error.errno, "make it writable")
     return OSError(
-        f"the output folder {os.fspath(folder)!r} cannot be written ({reason}); make it writable, or choose another "
+        f"the output folder {os.fspath(folder)!r} cannot be written ({reason}); {remedy}, or choose another "
         "with --output-dir (scripts: OUTPUT=folder)"
     )
 

@@ -8,19 +8,21 @@ import torch
 from torch import Tensor, nn
 
 from dho_prompt.config import PRECISIONS, Setting, declare
+from dho_prompt.config.ranges import PATH, Text, templates
 from dho_prompt.data.batches.batch import Batch
 from dho_prompt.data.batches.views import View
 
 declare(
     "TRAINER.DHO.TEACHER",
     {
-        "NAME": Setting("ViT-L/14@336px", "any name that MODEL.BACKBONE.NAME takes (Table 11)"),
-        "WEIGHTS": Setting("", "a file with its weights, as MODEL.BACKBONE.WEIGHTS"),
+        "NAME": Setting("ViT-L/14@336px", "any name that MODEL.BACKBONE.NAME takes (Table 11)", Text(1)),
+        "WEIGHTS": Setting("", "a file with its weights, as MODEL.BACKBONE.WEIGHTS", PATH),
         "CHECKPOINT": Setting(
             "",
             "trained prompts on it: a checkpoint of CoOp, PromptSRC or IVLP, or such a run's folder; '' is zero-shot",
+            PATH,
         ),
-        "TEMPLATES": Setting((), "prompt templates; () takes those of the data set (Sec. 4.1)"),
+        "TEMPLATES": Setting((), "prompt templates (Sec. 4.1)", templates("those of the data set")),
         "PREC": Setting("", "fp32, fp16 or bf16; '' takes the method's", ("", *PRECISIONS)),
     },
 )

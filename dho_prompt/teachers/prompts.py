@@ -58,7 +58,7 @@ def load_prompts(clip: LoadedCLIP, classnames: Sequence[str], path: str) -> Text
         FileNotFoundError: there is no such file.
         ValueError: it is of another method, another CLIP, or of other classes where the prompts belong to classes.
     """
-    path = _checkpoint_file(path)
+    path = checkpoint_file(path)
     checkpoint = load_checkpoint(path, weights=True)
     weights: dict[str, Tensor] = checkpoint.get("state_dict", {})
     if any("meta_net" in key or "compound_prompts" in key for key in weights):
@@ -98,7 +98,7 @@ def _coop(student: CLIPStudent, classnames: Sequence[str], checkpoint: dict[str,
     return CoOpMethod(student, classnames, ctx.shape[-2], class_specific=ctx.dim() == 3)
 
 
-def _checkpoint_file(path: str) -> str:
+def checkpoint_file(path: str) -> str:
     """The file itself, or the last checkpoint in a run's output folder or in one model's folder."""
     if not Path(path).is_dir():
         return path

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from dho_prompt.clip.loading import LoadedCLIP, load_clip
+from dho_prompt.clip.names import resolve_name
 from dho_prompt.clip.templates import templates_for
+from dho_prompt.clip.weights import find_weights
 from dho_prompt.distill.dho import DHO
 from dho_prompt.heads import student_head
 from dho_prompt.inference import check_mix
@@ -16,13 +20,24 @@ from dho_prompt.losses import DHOLoss
 from dho_prompt.students.base import Student
 from dho_prompt.students.clip import CLIPStudent
 from dho_prompt.teachers.base import Teacher
-from dho_prompt.teachers.prompts import PromptTeacher, load_prompts
+from dho_prompt.teachers.prompts import PromptTeacher, checkpoint_file, load_prompts
 from dho_prompt.teachers.zeroshot import ZeroShotTeacher
 
 
 def prompt_templates(cfg: Any) -> list[str]:
     """The templates of the teacher and of heads that start from text: the configured ones, else the data set's."""
     return list(cfg.TRAINER.DHO.TEACHER.TEMPLATES) or templates_for(cfg.DATASET.NAME)
+
+
+def check_student(cfg: Any) -> None:
+    """Refuse names that :func:`build_student` cannot load, before anything is; nothing is fetched.
+
+    Raises:
+        FileNotFoundError, ValueError: an unknown model, or files of MODEL that are not there.
+    """
+    _check("MODEL.BACKBONE", cfg.MODEL.BACKBONE)
+    if cfg.MODEL.INIT_WEIGHTS and not Path(cfg.MODEL.INIT_WEIGHTS).is_file():
+        raise FileNotFoundError(f"there is no checkpoint {cfg.MODEL.INIT_WEIGHTS} (MODEL.INIT_WEIGHTS)")
 
 
 def build_student(cfg: Any, precision: str, device: torch.device) -> CLIPStudent:
@@ -41,6 +56,14 @@ def build_student(cfg: Any, precision: str, device: torch.device) -> CLIPStudent
     if tuple(cfg.INPUT.SIZE) != (size, size):
         raise ValueError(f"INPUT.SIZE is {tuple(cfg.INPUT.SIZE)}, but {name} takes images of ({size}, {size})")
     return student
+
+
+def check_teacher(cfg: Any) -> None:
+    """Refuse names that :func:`build_teacher` cannot load, as :func:`check_student` does."""
+    node = cfg.TRAINER.DHO.TEACHER
+    _check("TRAINER.DHO.TEACHER", node)
+    if node.CHECKPOINT and not Path(checkpoint_file(node.CHECKPOINT)).is_file():
+        raise FileNotFoundError(f"there is no checkpoint {node.CHECKPOINT} (TRAINER.DHO.TEACHER.CHECKPOINT)")
 
 
 def build_teacher(cfg: Any, classnames: Sequence[str], precision: str, device: torch.device) -> Teacher:
@@ -93,9 +116,26 @@ def weight_precision(precision: str) -> str:
     return "fp32" if precision == "amp" else precision
 
 
+def _check(key: str, node: Any) -> None:
+    """NAME and WEIGHTS of a node, as far as they can be told without a connection."""
+    if not node.NAME:
+        raise ValueError(f"{key}.NAME is empty; it names a CLIP model, such as ViT-B/16 (flag: --backbone)")
+    with _naming(key, node):
+        spec = resolve_name(node.NAME)
+        if node.WEIGHTS or spec.folder is not None or not spec.pretrained:  # else they may have to be fetched
+            find_weights(spec, node.WEIGHTS)
+
+
 def _load(key: str, node: Any, precision: str, device: torch.device) -> LoadedCLIP:
-    """:func:`~dho_prompt.clip.loading.load_clip` for NAME and WEIGHTS of a node; errors name its keys."""
-    try:
+    """:func:`~dho_prompt.clip.loading.load_clip` for NAME and WEIGHTS of a node."""
+    with _naming(key, node):
         return load_clip(node.NAME, node.WEIGHTS, precision, device)
+
+
+@contextmanager
+def _naming(key: str, node: Any) -> Iterator[None]:
+    """Errors name the keys of the node."""
+    try:
+        yield
     except (FileNotFoundError, ValueError) as error:
         raise type(error)(f"{error} (set by {key}.NAME {node.NAME!r} and {key}.WEIGHTS {node.WEIGHTS!r})") from error

@@ -10,15 +10,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dho_prompt.config import check_choice, check_choices
+from dho_prompt.config import check_choice, check_settings
 from dho_prompt.data.batches.batch import Batch
 from dho_prompt.data.batches.views import SharedCrop
+from dho_prompt.data.choose.labelled import check_labels
 from dho_prompt.engine import DataManager, TrainerX, compute_accuracy, load_checkpoint, load_strictly
+from dho_prompt.engine.schedules import warmup_cosine
 from dho_prompt.methods.base import Method
 from dho_prompt.runs.saved_classes import refuse_other_classes
-from dho_prompt.schedules import warmup_cosine
 from dho_prompt.students.base import Student
-from dho_prompt.training.build import build_student
+from dho_prompt.training.build import build_student, check_student
 from dho_prompt.training.loaders import SharedViews, shared_crop
 from dho_prompt.training.run import Run
 
@@ -40,6 +41,8 @@ class MethodTrainer(Run, TrainerX):
     """
 
     node = ""  # name of the method's node below cfg.TRAINER
+    reads: tuple[str, ...] = ()  # keys of other nodes below cfg.TRAINER that the method reads
+    trains = True  # whether there is anything to train, without which an evaluation needs no checkpoint
     model: Method
 
     def method(self, student: Student, classnames: Sequence[str]) -> Method:
@@ -50,9 +53,10 @@ class MethodTrainer(Run, TrainerX):
 
     def check_cfg(self, cfg: Any) -> None:
         super().check_cfg(cfg)
-        check_choices(cfg, f"TRAINER.{self.node}", "OPTIM")
+        check_settings(cfg, f"TRAINER.{self.node}")
         if cfg.OPTIM.SCHEDULE_BY == "iteration":
             check_choice("OPTIM.LR_SCHEDULER (with OPTIM.SCHEDULE_BY iteration)", cfg.OPTIM.LR_SCHEDULER, ("cosine",))
+        check_student(cfg)
 
     def precision(self, cfg: Any) -> str:
         return cfg.TRAINER[self.node].PREC
@@ -64,6 +68,7 @@ class MethodTrainer(Run, TrainerX):
         self.val_loader, self.test_loader = self.dm.val_loader, self.dm.test_loader
         self.num_classes, self.num_source_domains = self.dm.num_classes, self.dm.num_source_domains
         self.lab2cname = self.dm.lab2cname
+        check_labels(cfg, self.dm.dataset, needed=self.trains)
         self._check_batch_size(cfg.DATALOADER.TRAIN_X.BATCH_SIZE, len(self.dm.dataset.train_x))
         return crop
 

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from dho_prompt.config import check_choices, plain
+from dho_prompt.config import check_settings, plain
+from dho_prompt.config.dassl_ranges import READ_IN_HOSTS
 from dho_prompt.data.batches.pair import PairLoader
 from dho_prompt.data.batches.views import SharedCrop
 from dho_prompt.data.choose.labelled import refuse_ignored_choice
@@ -21,17 +22,20 @@ from dho_prompt.data.choose.splits import keep_split, share_images, split_record
 from dho_prompt.data.classes import UnknownClasses
 from dho_prompt.distill.base import Objective
 from dho_prompt.distill.ce import CE
-from dho_prompt.engine import Resumable, build_lr_scheduler, build_optimizer
+from dho_prompt.engine import build_lr_scheduler, build_optimizer
 from dho_prompt.engine.rng import untouched_rng
-from dho_prompt.files import read_json, write_json
+from dho_prompt.files import write_json
+from dho_prompt.runs import folder
 from dho_prompt.runs.evaluation import Evaluation, known_classes, logits_of, shifted_sets
-from dho_prompt.runs.folder import EVALUATION, MIX, RESULTS, SPLIT, begin_run, trained_run
+from dho_prompt.runs.finite import refuse_loss
 from dho_prompt.runs.lock import one_process
+from dho_prompt.runs.protocol import refuse_choice_on_test
 from dho_prompt.runs.record import result_record
+from dho_prompt.runs.resume import Resumable
 from dho_prompt.runs.saved_classes import refuse_other_classes, rows_of
 from dho_prompt.students.base import Student
 from dho_prompt.teachers.base import Teacher
-from dho_prompt.training.build import build_loss, build_objective, build_teacher, describe_teacher
+from dho_prompt.training.build import build_objective, build_teacher, describe_teacher
 from dho_prompt.training.loaders import labelled_batches, pair_batches, test_loader, unlabelled_images
 
 
@@ -52,7 +56,7 @@ class Run(Resumable):
     """
 
     distils = False
-    evaluation_file = EVALUATION  # in the output folder; what an evaluation of a trained run writes
+    evaluation_file = folder.EVALUATION  # in the output folder; what an evaluation of a trained run writes
 
     crop: SharedCrop
     objective: Objective
@@ -97,9 +101,7 @@ class Run(Resumable):
         super().check_cfg(cfg)
         if cfg.DATALOADER.K_TRANSFORMS != 1:
             raise ValueError(f"DATALOADER.K_TRANSFORMS is {cfg.DATALOADER.K_TRANSFORMS}; these trainers take 1")
-        if self.distils:
-            check_choices(cfg, "TRAINER.DHO")
-            build_loss(cfg)
+        check_settings(cfg, *READ_IN_HOSTS, *(["TRAINER.DHO"] if self.distils else []))
 
     def build_data_loader(self) -> None:
         cfg = self.cfg
@@ -111,7 +113,7 @@ class Run(Resumable):
         names = () if cfg.TEST.NO_TEST else cfg.TEST.SHIFTED_SETS
         self.evaluation = Evaluation(classes, shifted_sets(cfg, classes, names), cfg.TEST.ALL_CLASSES)
         self.val_is_test = share_images(self.dm.dataset.val, self.dm.dataset.test)
-        self._check_protocol()
+        refuse_choice_on_test(cfg, self.val_loader is not None, self.val_is_test, self.distils)
         self._training = False  # outside of training a loaded model is an evaluation of a trained run
         self._mix_is_due = False  # to be chosen on the model that is deployed, before its test
         self.evaluated: dict[str, Any] | None = None  # that trained run
@@ -124,22 +126,6 @@ class Run(Resumable):
     def batches_without_pool(self) -> PairLoader:
         """Labelled batches alone, as many as with a pool."""
         return labelled_batches(self.cfg, self.train_loader_x, self.dm.dataset)
-
-    def _check_protocol(self) -> None:
-        """Refuse to choose a model on the test set, or a mix without validation images."""
-        cfg = self.cfg
-        if cfg.TEST.FINAL_MODEL == "best_val" and (self.val_loader is None or self.val_is_test):
-            reason = "offers its test images as validation set" if self.val_is_test else "has no validation set"
-            raise ValueError(
-                f"TEST.FINAL_MODEL is best_val, but {cfg.DATASET.NAME} {reason}, so the checkpoint would be "
-                "chosen on the test set; use last_step"
-            )
-        if self.distils and cfg.TRAINER.DHO.SEARCH and self.val_loader is None:
-            dho = cfg.TRAINER.DHO
-            raise ValueError(
-                f"TRAINER.DHO.SEARCH needs a validation set, and {cfg.DATASET.NAME} has none; set it to False "
-                f"to use TRAINER.DHO.ALPHA {dho.ALPHA} and TRAINER.DHO.BETA {dho.BETA}"
-            )
 
     # Parts
 
@@ -170,10 +156,10 @@ class Run(Resumable):
         cfg, self._training = self.cfg, True
         if self.distils:
             self._take_teacher()
-        begin_run(cfg.OUTPUT_DIR, plain(cfg))
+        folder.begin_run(cfg.OUTPUT_DIR, plain(cfg))
         root = getattr(self.dm.dataset, "root", Path(cfg.DATASET.ROOT))
         self.split = split_record(self.dm.dataset.train_x, self.pool, root)
-        keep_split(Path(cfg.OUTPUT_DIR) / SPLIT, self.split)
+        keep_split(Path(cfg.OUTPUT_DIR) / folder.SPLIT, self.split)
         super().before_train()
 
     def _take_teacher(self) -> None:
@@ -183,13 +169,16 @@ class Run(Resumable):
         for view in self.teacher.views:
             self.crop.show(view)
 
+    def detect_anomaly(self, loss: Tensor) -> None:
+        refuse_loss(loss, self)
+
     def after_train(self) -> None:
         self._mix_is_due = True
         super().after_train()
         if not self.cfg.TEST.NO_TEST:
             self.test_shifted()
         seconds = round(time.time() - self.time_start, 1)
-        path = write_json(Path(self.cfg.OUTPUT_DIR) / RESULTS, {**self.results(), "seconds": seconds})
+        path = write_json(Path(self.cfg.OUTPUT_DIR) / folder.RESULTS, {**self.results(), "seconds": seconds})
         print(f"Results saved to {path}")
         self._training = False
 
@@ -205,7 +194,7 @@ class Run(Resumable):
         elif objective.searches:
             self.set_model_mode("eval")
             objective.search(*logits_of(tqdm(self.val_loader, desc="validation"), self.parse_batch_test, self._logits))
-        write_json(Path(self.cfg.OUTPUT_DIR) / MIX, objective.mix)
+        write_json(Path(self.cfg.OUTPUT_DIR) / folder.MIX, objective.mix)
         print(f"alpha {objective.mix['alpha']}, beta {objective.mix['beta']} ({objective.mix['chosen']})")
 
     def _logits(self, images: Tensor) -> dict[str, Tensor]:
@@ -266,7 +255,13 @@ class Run(Resumable):
         for name in self.class_bound_models():  # before anything is loaded
             path = str(Path(directory) / name / file_name)
             refuse_other_classes(checkpoints[name], path, self.evaluation.classes)
+        saved = (next(iter(checkpoints.values())).get("trainer") or {}).get("extra", {}).get("config")
+        if saved is not None:
+            folder.refuse_other_run(saved, plain(self.cfg), directory, own=directory != self.cfg.RESUME)
         super()._restore_all(directory, file_name, checkpoints)
+
+    def large_state(self) -> dict[str, Any]:
+        return {**super().large_state(), "config": folder.binding(plain(self.cfg))}
 
     def extra_state(self) -> dict[str, Any]:
         classes = self.evaluation.classes
@@ -281,14 +276,14 @@ class Run(Resumable):
 
     def load_model(self, directory: str, epoch: int | None = None) -> None:
         """Load a run; its mix is the configuration's or, with TRAINER.DHO.SEARCH, what the run searched."""
-        stored = Path(directory or ".") / MIX
+        stored = Path(directory or ".") / folder.MIX
         if directory and self.objective.searches and stored.exists():
-            mix = self.objective.mix = read_json(stored)
+            mix = self.objective.mix = folder.read_mix(stored)
             print(f"alpha {mix['alpha']} and beta {mix['beta']} of {stored} ({mix['chosen']})")
         self.objective.use_all_heads()
         self.load_weights(directory, epoch)
         if directory and not self._training:  # the next test is an evaluation, which writes a file of its own
-            self.evaluated, self.split = trained_run(directory, epoch)
+            self.evaluated, self.split = folder.trained_run(directory, epoch)
 
     def load_weights(self, directory: str, epoch: int | None) -> None:
         """The weights alone of every registered model."""

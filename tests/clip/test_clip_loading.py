@@ -14,6 +14,7 @@ from dho_prompt.clip import names as names_module
 from dho_prompt.clip.loading import build_model, cpu_runs_float16, load_clip
 from dho_prompt.clip.names import OPENAI_NAMES, resolve_name
 from dho_prompt.clip.text import PromptedTextEncoder
+from dho_prompt.clip.weights import find_weights
 from tiny_clips import RESNET, tiny_clip, tiny_config
 
 
@@ -233,3 +234,10 @@ class TestErrors:
     def test_unknown_precision(self, folder):
         with pytest.raises(ValueError, match="fp32, fp16, bf16, amp"):
             load_clip(folder, precision="fp8")
+
+
+def test_a_given_file_with_openais_name_and_other_content_is_noted(tmp_path, capsys):
+    for name in ("RN50.pt", "own.pt"):
+        (tmp_path / name).write_bytes(b"other weights")
+        assert find_weights(resolve_name("RN50"), str(tmp_path / name)) == tmp_path / name
+        assert ("not its SHA-256: other weights" in capsys.readouterr().out) == (name == "RN50.pt")

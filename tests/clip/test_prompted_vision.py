@@ -6,6 +6,7 @@ import open_clip
 import pytest
 import torch
 
+from dho_prompt.clip.blocks import is_plain_block
 from dho_prompt.clip.prompted_vision import PromptedVisionEncoder
 from tiny_clips import RESNET, VIT, tiny_clip
 
@@ -155,6 +156,11 @@ def test_other_towers_are_refused(vision, said):
     with pytest.raises(ValueError, match=said) as caught:
         PromptedVisionEncoder(tiny_clip(vision=vision), 2)
     assert "ViT-B/16" in str(caught.value)
+
+
+def test_a_block_with_further_parts_is_not_plain():
+    assert is_plain_block(open_clip.transformer.ResidualAttentionBlock(16, 2))
+    assert not is_plain_block(open_clip.transformer.ResidualAttentionBlock(16, 2, is_cross_attention=True))
 
 
 def test_a_depth_beyond_the_tower_is_refused():

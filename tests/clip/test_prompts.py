@@ -30,6 +30,8 @@ def test_too_long_prompt_names_class_count_and_largest_context(tokenizer):
     name = " ".join(["cat"] * 20)
     with pytest.raises(ValueError, match=rf"'{name}' has 83 tokens with N_CTX 60.*reads 77.*fits is 54"):
         PromptTokens(tokenizer, ["dog", name], 60)
+    with pytest.raises(ValueError, match="has 78 tokens with N_CTX 55"):
+        PromptTokens(tokenizer, ["dog", name], 55)
     PromptTokens(tokenizer, ["dog", name], 54)
     with pytest.raises(ValueError, match="shorten the name"):
         PromptTokens(tokenizer, ["cat " * 80], 1)

@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from dho_prompt.clip.templates import IMAGENET, templates_for
+from dho_prompt.clip.templates import IMAGENET, single_template, templates_for
 from dho_prompt.clip.zeroshot import class_text_features
 
 NAMES = ["cat", "golden_retriever", "eastern hog-nosed snake", "iPod", "cat"]
@@ -64,3 +64,10 @@ def test_templates_by_class_name_and_by_yaml_name(names, first):
         assert templates[0] == first
         assert len(templates) == (7 if "magenet" in name.lower() else 1)
         assert all(template.count("{}") == 1 for template in templates)
+
+
+def test_the_single_template_of_imagenet_is_none_of_its_seven():
+    assert {single_template(name) for name in ("ImageNet", "imagenet_a", "ImageNetV2", "SUN397")} == {
+        "a photo of a {}."
+    }
+    assert single_template("oxford_pets") == "a photo of a {}, a type of pet."

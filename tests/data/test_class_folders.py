@@ -36,7 +36,7 @@ def test_large_listings_are_remembered_until_a_folder_changes(tmp_path, monkeypa
         capsys.readouterr()
         assert len(class_folders.list_class_folders(folder).images["n2"]) == 6
         assert f"{index} is damaged, or of an older version" in capsys.readouterr().out
-    assert set(json.loads(index.read_text())) == {"stamps", "entries"}
+    assert set(json.loads(index.read_text())) == {"stamps", "entries", "sha256"}
     assert sorted(os.listdir(folder.parent)) == ["train", "train.index.json"]
 
 

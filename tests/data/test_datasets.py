@@ -1,6 +1,7 @@
 """Every data set of the table: labels, names, identities, halves, and one clear error for each thing that is wrong."""
 
 import json
+import re
 import shutil
 
 import pytest
@@ -26,6 +27,8 @@ def test_the_ten(root, layout):
     for part in ("train_x", "val", "test"):
         for item in getattr(dataset, part):
             assert part[:3] in item.impath and dataset.classnames[item.label] == item.classname
+            digits = re.findall(r"\d+", item.impath.rpartition("/")[2])
+            assert int(digits[0]) == item.label  # the trees write it into the name
     few = DATASETS[layout.name](config(root, layout.name, "DATASET.NUM_SHOTS", 1))
     assert (len(few.train_x), len(few.val), len(few.test)) == (3, 3, 9)
     base, new = (
@@ -175,6 +178,9 @@ def test_unreadable_samples_are_refused_before_a_model_loads(broken, train_args,
     (images / "c0" / "d" / "train_0_0.jpg").write_bytes(b"")
     assert "1 of 8 train images" in message(OSError, "DATALOADER.MAX_UNREADABLE", 0)
     DATASETS["UCF101"](config(tmp_path, "UCF101"))  # a few are replaced while training
+    for path in images.rglob("train_*.jpg"):
+        path.write_bytes(b"")
+    assert "8 of 8 train images" in message(OSError)  # but not all
     shutil.rmtree(folder)
     arguments = ["--root", str(tmp_path), *train_args("CoOp", "DATASET.NAME", "UCF101")[2:]]
     with pytest.raises(SystemExit, match="UCF-101-midframes"):

@@ -1,5 +1,6 @@
 """The embedded digits: sets that do not overlap, the same bytes every time, and a folder that mends itself."""
 
+import errno
 from collections import Counter
 from pathlib import Path
 
@@ -112,3 +113,18 @@ def test_half_written_folder_is_repaired(folder, tmp_path, damage):
             picture.write_bytes(picture.read_bytes()[:50])
     write_digits(tmp_path)
     assert contents(tmp_path) == contents(folder)
+
+
+def test_what_cannot_be_written_is_named(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(OSError, match=f"needs a folder where there is the file {tmp_path}/file .*Move that file away"):
+        write_digits(tmp_path / "file" / "digits")
+    assert (tmp_path / "file").read_text() == "mine"
+
+    def full(self, file, format):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("PIL.Image.Image.save", full)
+    with pytest.raises(OSError, match=r"no space left to write .*digits/train/zero_\d+.png .*Free space in"):
+        write_digits(tmp_path / "digits")
+    assert [path for path in (tmp_path / "digits").rglob("*") if path.is_file()] == []

@@ -33,6 +33,7 @@ def test_total_is_exact_and_spread_evenly():
         counts = Counter(item.label for item in drawn).values()
         assert len(drawn) == len(set(names(drawn))) == total
         assert max(counts) - min(counts) <= 1
+    assert len(low_shot(items([100] * 10), 2.3, 1, "/data/x")) == 23  # as written, not as the nearest binary fraction
     assert sum(_even_shares({label: 1281 + (label < 167) for label in range(1000)}, 12811, 1).values()) == 12811
 
 
@@ -41,6 +42,11 @@ def test_small_classes_give_all_they_have():
     assert shares[0] == 2 and shares[3] == 5 and sorted((shares[1], shares[2])) == [10, 11]
     drawn = low_shot(items([2, 50, 50, 5]), 26.2, 1, "/data/x")
     assert Counter(item.label for item in drawn) == shares
+
+
+def test_the_odd_image_is_of_a_class_that_has_one_more():
+    for seed in range(8):
+        assert _even_shares({0: 10, 1: 50, 2: 50}, 31, seed)[0] == 10
 
 
 def test_a_smaller_percentage_is_contained_in_a_larger_one():
@@ -106,6 +112,7 @@ def test_mistakes_in_a_list_are_named(tmp_path):
     assert "7 lines" in absent and "absent0.jpg" in absent and "and 2 more" in absent
     assert "c0/0_001.jpg, c9/0_001.jpg" in message("0_001.jpg\n")
     assert "1 lines whose images are named more than once: c0/0_000.jpg" in message("0_000.jpg\nc0/0_000.jpg\n")
+    assert "not among the training images below /data/x: 0/0_000.jpg" in message("0/0_000.jpg\n")  # the folder is c0
     assert "names no image" in message("\n")
     path.unlink()
     with pytest.raises(FileNotFoundError, match="LABELED_LIST"):
@@ -144,6 +151,14 @@ def test_a_list_for_each_seed(data_root, tmp_path):
     assert ImageNet(config(data_root, *opts, 1)).labelled_by.endswith("list_1.txt")
     with pytest.raises(FileNotFoundError, match="list_3.txt is missing .DATASET.LABELED_LIST"):
         ImageNet(config(data_root, *opts, 3))
+
+
+@pytest.mark.parametrize("how", [("DATASET.NUM_SHOTS", 2), ("DATASET.LABELED_PERCENT", 25)])
+def test_data_sets_draw_by_the_seed_of_the_run(data_root, how):
+    def drawn(seed):
+        return {item.impath for item in ImageNet(config(data_root, *how, "SEED", seed)).train_x}
+
+    assert drawn(1) == drawn(1) != drawn(2) and len(drawn(1)) == 10
 
 
 def test_a_host_that_would_ignore_the_keys_is_refused(data_root):

@@ -1,6 +1,7 @@
 """A user's own images: folders as they are, a split that never changes, unlabelled images in the pool, own classes."""
 
 import random
+from hashlib import sha256
 
 import pytest
 from trees import config, picture
@@ -20,7 +21,7 @@ def folder(tmp_path):
             for number in range(count):
                 picture(folder / part / name / f"{number}.png", value + number)
     (folder / "train" / "robin" / "notes.txt").write_text("no image")
-    for path in ("a.png", "deep/er/b.JPG", ".hidden/c.png", "d.txt"):
+    for path in ("a.png", "deep/er/b.JPG", ".hidden/c.png", "deep/.e.png", "d.txt"):
         picture(folder / "unlabelled" / path)
     return folder
 
@@ -78,6 +79,11 @@ def test_class_folders_alone_are_split_by_their_names(tmp_path, capsys):
     assert [len(first[part]) for part in PARTS] == [15, 6, 9] and len(contents.unlabelled) == 1
     assert len({name for part in PARTS for name in first[part]}) == 30 and contents.classnames == sorted(names)
     assert "15 of their images are for training, 6 for validation and 9 for testing" in capsys.readouterr().out
+    for name in names:  # the least hashes are for validation, the next for testing
+        ranked = sorted((f"{name}/{n}.png" for n in range(10)), key=lambda file: sha256(file.encode()).hexdigest())
+        parts = {"val": ranked[:2], "test": ranked[2:5], "train": ranked[5:]}
+        for part, files in parts.items():
+            assert {f"/cats/{file}" for file in files} == {file for file in first[part] if f"/{name}/" in file}
     random.Random(0).shuffle(names)
     second, _ = write(tmp_path / "two", [*names, "cheetah"])
     assert all([name for name in second[part] if "cheetah" not in name] == first[part] for part in PARTS)

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from dho_prompt.data.batches.pair import PairLoader, UnlabelledImages
 
@@ -62,3 +62,22 @@ def test_unlabelled_draws_do_not_disturb_the_labelled_ones():
     assert images(paired, "img_u") == images(drawn(True), "img_u")  # reproducible
     assert images(paired, "img_u") != images(drawn(True, seed=6), "img_u")
     assert images(paired, "img_u")[0] != images(paired, "img_u")[1]  # a fresh order each epoch
+
+
+class Cropped(Dataset):
+    """Images whose crop is drawn when they are read."""
+
+    def __len__(self):
+        return 6
+
+    def __getitem__(self, index):
+        return {"img": float(index), "crop": torch.rand(1)}
+
+
+def test_every_unlabelled_batch_has_draws_of_its_own_and_the_pool_an_order_of_each_pass():
+    pairs = PairLoader(DataLoader(Cropped(), 1), DataLoader(Cropped(), 3, shuffle=True))
+    batches = list(pairs)  # six steps: the pool is passed three times
+    assert len({value for batch in batches for value in batch["crop_u"].flatten().tolist()}) == 18
+    images = [value for batch in batches for value in batch["img_u"].tolist()]
+    passes = [images[start : start + 6] for start in (0, 6, 12)]
+    assert all(sorted(found) == [0, 1, 2, 3, 4, 5] for found in passes) and len(set(map(tuple, passes))) > 1

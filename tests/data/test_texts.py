@@ -71,4 +71,4 @@ def test_links_to_themselves_among_split_files(broken):
 def test_a_split_file_nested_without_end(broken, text):
     folder, message = broken("eurosat")
     (folder / "split_zhou_EuroSAT.json").write_text(text)
-    assert "split_zhou_EuroSAT.json is cut short or no JSON (nested too deeply)" in message(ValueError)
+    assert "split_zhou_EuroSAT.json is cut short or no JSON (maximum recursion" in message(ValueError)

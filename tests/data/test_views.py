@@ -44,12 +44,20 @@ def test_normalisation_is_each_models_own():
     torch.testing.assert_close(seen["img_teacher"], (seen["img"] - 0.5) / 0.25)
 
 
+def test_without_normalize_pixels_stay_between_0_and_1():
+    seen = SharedCrop(View(16, (0.5,) * 3, (0.25,) * 3), transforms=("random_resized_crop",))(gradient_image())
+    assert seen["img"].min() >= 0 and 0.5 < seen["img"].max() <= 1
+
+
 def test_one_tensor_serves_models_with_the_same_view():
     crop = SharedCrop(View(16, *PLAIN))
     crop.show(View(16, *PLAIN))
     assert set(crop(gradient_image())) == {"img"}
     crop.show(View(24, *PLAIN))
     assert set(crop(gradient_image())) == {"img", "img_teacher"}
+    crop.hide("img_teacher")
+    crop.hide("img_teacher")
+    assert set(crop(gradient_image())) == {"img"}
 
 
 def test_without_random_transforms_the_centre_is_shown():

@@ -10,7 +10,6 @@ import torch
 from torch import nn
 
 from dho_prompt import engine
-from dho_prompt.engine.embedded.checkpoint import resume_from_checkpoint
 
 
 def state(epoch, module):
@@ -28,14 +27,6 @@ def test_layout_and_round_trip(tmp_path, capsys):
     assert set(loaded["state_dict"]) == {"weight", "bias"}  # without DataParallel's prefix
     assert "module.weight" in given["state_dict"]  # the caller's dict is left as it was
     assert loaded["val_result"] == 1.5
-
-
-def test_resume_follows_the_pointer(tmp_path):
-    first, second = nn.Linear(2, 2), nn.Linear(2, 2)
-    engine.save_checkpoint(state(1, first), str(tmp_path))
-    engine.save_checkpoint(state(2, second), str(tmp_path))
-    assert resume_from_checkpoint(str(tmp_path), first) == 2
-    assert torch.equal(first.weight, second.weight)
 
 
 def test_damaged_missing_and_unsafe_files(tmp_path):
@@ -75,6 +66,17 @@ def test_full_disk_keeps_the_old_file(tmp_path, monkeypatch):
         engine.save_checkpoint(state(1, nn.Linear(2, 2)), str(tmp_path))
     assert (tmp_path / "model.pth.tar-1").read_bytes() == before
     assert sorted(os.listdir(tmp_path)) == ["checkpoint", "model.pth.tar-1"]
+
+
+@pytest.mark.parametrize("target", [nn.Linear(2, 3), nn.Linear(2, 2, bias=False), nn.Sequential(nn.Linear(2, 2))])
+def test_strict_loading_takes_what_fits_wholly(tmp_path, target):
+    source = nn.Linear(2, 2)
+    path = engine.save_checkpoint(state(1, source), str(tmp_path))
+    with pytest.raises(ValueError, match="model.pth.tar-1 does not fit .*settings of that run"):
+        engine.load_strictly(target, engine.load_checkpoint(path), path)
+    other = nn.Linear(2, 2)
+    engine.load_strictly(other, engine.load_checkpoint(path), path)
+    assert torch.equal(other.weight, source.weight)
 
 
 def test_pretrained_weights_report_what_was_skipped(tmp_path, capsys):

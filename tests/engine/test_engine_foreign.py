@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from dho_prompt import engine
-from dho_prompt.engine.embedded.foreign import read_weights
+from dho_prompt.engine.foreign import read_weights
 
 
 class Warmup:
@@ -73,9 +73,9 @@ def test_damage_is_named(tmp_path, weights):
     path = tmp_path / "model"
     save(path, weights, extra=Warmup)
     path.write_bytes(path.read_bytes()[:-200])
-    with pytest.raises(ValueError, match="no readable checkpoint"):
+    with pytest.raises(ValueError, match="is damaged or no archive"):
         read_weights(str(path))
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("x/data.pkl", b"garbage")
-    with pytest.raises(ValueError, match="no readable checkpoint"):
+    with pytest.raises(ValueError, match="is damaged or no archive"):
         read_weights(str(path))

@@ -57,35 +57,6 @@ def test_tensorboard_scalars(make_cfg, tiny, tmp_path):
     assert [event.step for event in events.Scalars("test/accuracy")] == [1]
 
 
-@pytest.mark.parametrize("count_iter, expected", [("train_x", 2), ("train_u", 6), ("smaller_one", 2)])
-def test_count_iter(make_cfg, tiny, count_iter, expected):
-    cfg = make_cfg(
-        OPTIM__MAX_EPOCH=1,
-        TRAIN__COUNT_ITER=count_iter,
-        DATASET__ALL_AS_UNLABELED=True,
-        DATALOADER__TRAIN_U__SAME_AS_X=False,
-        DATALOADER__TRAIN_U__BATCH_SIZE=8,
-    )
-    trainer = tiny.start(tiny.XU, cfg)
-    trainer.train()
-    assert trainer.num_batches == len(trainer.seen) == expected
-    assert all(len(batch_x) == 10 and len(batch_u) == 8 for batch_x, batch_u in trainer.seen)
-    passes = [sorted(index for _, batch_u in trainer.seen for index in batch_u)]
-    if expected == 6:  # the unlabelled images are seen once each, the labelled ones start over
-        assert passes == [list(range(48))]
-        assert trainer.seen[0][0] != trainer.seen[2][0]
-
-
-def test_count_iter_and_missing_unlabelled_images_are_checked(make_cfg, tiny):
-    cfg = make_cfg(DATASET__ALL_AS_UNLABELED=True, TRAIN__COUNT_ITER="larger_one", TEST__NO_TEST=True)
-    with pytest.raises(ValueError):
-        tiny.start(tiny.XU, cfg).train()
-    with pytest.raises((ValueError, TypeError)) as error:
-        tiny.start(tiny.XU, make_cfg()).train()
-    if engine.ENGINE == "embedded":
-        assert "TinyImages has no train_u" in str(error.value)
-
-
 def test_only_registered_models_change_mode(make_cfg, tiny):
     trainer = tiny.start(tiny.X, make_cfg())
     trainer.frozen = torch.nn.Dropout().eval()
@@ -95,6 +66,9 @@ def test_only_registered_models_change_mode(make_cfg, tiny):
     trainer.set_model_mode("eval", names="head")
     assert trainer.body.training
     assert not trainer.head.training
+    trainer.set_model_mode("train")
+    trainer.test()
+    assert not trainer.body.training
     assert trainer.get_model_names() == ["body", "head"]
     with pytest.raises((ValueError, AssertionError)):
         trainer.get_model_names("tail")
@@ -139,9 +113,16 @@ def test_build_trainer_and_its_missing_parts(make_cfg):
     class Unfinished(engine.TrainerX):
         pass
 
-    engine.register_if_absent(engine.TRAINER_REGISTRY, Unfinished, "Unfinished")
+    class Forgetful(engine.TrainerX):
+        def build_model(self):
+            self.register_model("layer", torch.nn.Linear(1, 1))
+
+    for cls in (Unfinished, Forgetful):
+        engine.register_if_absent(engine.TRAINER_REGISTRY, cls)
+    trainer = engine.build_trainer(make_cfg(TRAINER__NAME="Forgetful"))
+    assert type(trainer) is Forgetful
     if engine.ENGINE == "embedded":
-        with pytest.raises(NotImplementedError, match="build_model"):
+        with pytest.raises(NotImplementedError, match="Unfinished must build .* in build_model"):
             engine.build_trainer(make_cfg(TRAINER__NAME="Unfinished"))
-    assert issubclass(Unfinished, engine.SimpleTrainer)
-    assert issubclass(Unfinished, engine.TrainerBase)
+        with pytest.raises(NotImplementedError, match="Forgetful neither saves nor resumes; put .*Resumable before"):
+            trainer.train()

@@ -53,6 +53,14 @@ def test_words_start_from_their_embedding(clip):
     assert torch.equal(method.prompt_learner.ctx, clip.model.token_embedding(ids))
 
 
+@pytest.mark.parametrize("class_specific", [False, True])
+def test_without_words_it_starts_from_noise_of_std_002(clip, class_specific):
+    torch.manual_seed(0)
+    ctx = CoOpMethod(clip, ["tench"] * 6, 60, class_specific=class_specific).prompt_learner.ctx
+    assert ctx.shape == ((6,) if class_specific else ()) + (60, 32)
+    assert abs(ctx.std() - 0.02) < 1e-3 and abs(ctx.mean()) < 1e-3
+
+
 def test_checkpoint_has_coops_keys_and_shapes(clip):
     method = CoOpMethod(CLIPStudent(clip), NAMES, 3)
     state = method.prompt_learner.state_dict()

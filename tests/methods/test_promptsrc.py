@@ -126,6 +126,20 @@ def test_loss_and_gradients_are_the_published_ones(clip, options, words):
         assert (actual[name] - gradient).norm() < 1e-5 * gradient.norm(), name
 
 
+def test_deeper_prompts_and_longer_contexts_start_from_noise_of_std_002(clip):
+    torch.manual_seed(0)
+    words = clip.model.token_embedding(torch.tensor(clip.tokenizer.encode("a photo of a")[:4]))
+    prompts = PromptSRCMethod(clip, NAMES, **SMALL, n_ctx_vision=50).prompts
+    assert torch.equal(prompts.context, words)
+    noise = [
+        *prompts.vision(),
+        *prompts.deep_text(),
+        PromptSRCMethod(clip, NAMES, **SMALL, n_ctx_text=40).prompts.context,
+    ]
+    for values in noise:
+        assert abs(values.std() - 0.02) < 4e-3 and abs(values.mean()) < 4e-3
+
+
 def test_terms_belong_to_training_and_to_the_labelled_images(clip, monkeypatch):
     method = PromptSRCMethod(CLIPStudent(clip), NAMES, **SMALL, templates=TEMPLATES)
     calls = []

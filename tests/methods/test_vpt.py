@@ -215,7 +215,7 @@ def test_lower_precisions_keep_prompts_and_head_in_float32(train_args, tmp_path,
 def test_wrong_input_gives_one_clear_message(train_args, tmp_path):
     for options, parts in (
         (("TRAINER.VPT.PROMPT_DEPTH_VISION", "9"), ["depth of the visual prompts is 9", "2 blocks"]),
-        (("TRAINER.VPT.N_CTX_VISION", "0"), ["tokens is 0"]),
+        (("TRAINER.VPT.N_CTX_VISION", "0"), ["TRAINER.VPT.N_CTX_VISION is 0", "a whole number from 1"]),
         (("TRAINER.VPT.HEAD", "texts"), ["TRAINER.VPT.HEAD is 'texts'", "linear, cosine, text"]),
     ):
         message = fails(train_args("VPTDHO", *options, "TRAINER.VPT.PREC", "fp32"))

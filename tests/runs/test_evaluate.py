@@ -66,13 +66,23 @@ def test_what_is_no_finished_run_is_refused(train_args, tmp_path):
     assert "is no finished run" in fails([tmp_path])
     train(train_args("CoOp", "OPTIM.MAX_EPOCH", "1"))
     run = tmp_path / "run"
-    for name in ("results.json", "config.json", "../other.json", "a.txt"):
+    for name in ("results.json", "config.json", "mix.json", "split.json", "../other.json", "a.txt"):
         assert "takes the name of a new .json file" in fails([run, "--file", name])
     assert "unknown configuration key" in fails([run, "TEST.ALL_CLASES", "True"])
-    config = read(run / "config.json")
+    config, results = read(run / "config.json"), (run / "results.json").read_text()
     config["TRAINER"]["COCOOP"] = {"N_CTX": 4}
     (run / "config.json").write_text(json.dumps(config))
+    message = fails([run])
+    assert "config.json is damaged or was edited" in message and "under 'config'" in message
+    assert "If the edit was meant, remove that entry" in message
+    (run / "config.json").write_text(json.dumps({name: value for name, value in config.items() if name != "sha256"}))
     assert "TRAINER.COCOOP.N_CTX" in fails([run])
+    for content in ("[1]", "null", "{}"):
+        (run / "config.json").write_text(content)
+        assert "config.json is not of the form" in fails([run])
+        (run / "results.json").write_text(content)
+        assert "results.json is not of the form" in fails([run])
+        (run / "results.json").write_text(results)
     (run / "results.json").unlink()
     assert "has no results.json" in fails([run])
     assert parser().parse_intermixed_args(["run"]).opts == []
@@ -116,7 +126,7 @@ def test_a_run_folder_does_not_choose_what_is_imported(train_args, tmp_path, mon
     config = read(run / "config.json")
     for key, value in (("NAME", "strange_sets:Set"), ("SHIFTED", ["strange_sets:Set"])):
         changed = json.loads(json.dumps(config))
-        changed.pop("sha256", None)
+        changed.pop("sha256")
         if key == "NAME":
             changed["DATASET"]["NAME"] = value
         else:

@@ -104,10 +104,18 @@ def test_many_starts_at_once_and_one_at_a_time_inside(tmp_path):
 def test_a_folder_that_cannot_be_is_named_with_what_to_do(kind, tmp_path):
     (tmp_path / "file").write_text("kept")
     paths = {"file": "file", "below a file": "file/run", "long": "x" * 300, "locale": "\udcff\ud800"}
-    folder = tmp_path / paths[kind]
-    with pytest.raises(OSError, match="the output folder .* cannot be written .*--output-dir"), one_process(folder):
+    remedies = {"file": "move that", "below a file": "move the file", "long": "shorten it", "locale": "LC_ALL=C.UTF-8"}
+    folder, message = tmp_path / paths[kind], f"the output folder .* cannot be written .*{remedies[kind]}.*--output-dir"
+    with pytest.raises(OSError, match=message), one_process(folder):
         pass
     assert (tmp_path / "file").read_text() == "kept"
+
+
+def test_letters_that_the_locale_has_not(tmp_path):
+    """The file system takes such a name, the writers of event files and logs do not."""
+    with pytest.raises(OSError, match="letters that the locale has not"), one_process(tmp_path / "\udcc3\udca9"):
+        pass
+    assert not any(tmp_path.iterdir())
 
 
 def test_a_folder_that_cannot_be_written_is_found_before_anything_is_loaded(train_args, tmp_path, capsys):

@@ -39,6 +39,11 @@ def test_hand_worked_and_limits():
     tally.add({"ce": sure}, {"ce": sure}, torch.tensor([0, 1, 1]))
     # two images in the bin of 0.9 (half of them right), one in that of 0.8 (right)
     assert tally.calibration_errors()["ce"] == pytest.approx(100 * (2 / 3 * 0.4 + 1 / 3 * 0.2))
+    # a bin holds its upper end: 0.2 lies with 0.19 between 2/15 and 3/15
+    rows = torch.tensor([[0.2] * 5, [0.19, 0.19, 0.19, 0.19, 0.24]], dtype=torch.float64)
+    tally = HeadTally()
+    tally.add({"ce": torch.eye(5)[:2]}, {"ce": rows}, torch.tensor([1, 1]))
+    assert tally.calibration_errors()["ce"] == pytest.approx(100 * (1 - 0.39) / 2)
     tally = HeadTally()
     certain = torch.eye(2)
     tally.add({"ce": certain}, {"ce": certain}, torch.tensor([0, 1]))
@@ -49,3 +54,6 @@ def test_scores_decide_and_probabilities_say_how_sure():
     tally = HeadTally()
     tally.add({"blend": torch.tensor([[1.0, 2.0]])}, {"blend": torch.tensor([[0.5, 0.5]])}, torch.tensor([1]))
     assert tally.percentages()["blend"] == 100 and np.isclose(tally.calibration_errors()["blend"], 50)
+    tally = HeadTally()
+    tally.add({"blend": torch.tensor([[1.0, 2.0]])}, {"blend": torch.tensor([[0.7, 0.3]])}, torch.tensor([1]))
+    assert np.isclose(tally.calibration_errors()["blend"], 70)

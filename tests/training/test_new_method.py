@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from dho_prompt.config import PRECISIONS, Setting, declare, extend_cfg
+from dho_prompt.config.ranges import SHARE, Whole
 from dho_prompt.engine import TRAINER_REGISTRY, get_cfg_default, register_trainer
 from dho_prompt.methods.base import Method
 from dho_prompt.report import main as report
@@ -20,8 +21,8 @@ declare(
     "TRAINER.BOTTLENECK",
     {
         "PREC": Setting("fp32", "of the frozen tower", PRECISIONS),
-        "WIDTH": Setting(4, "hidden units"),
-        "SHARE": Setting(0.2, "of the adapted features"),
+        "WIDTH": Setting(4, "hidden units", Whole(1, 4096)),
+        "SHARE": Setting(0.2, "of the adapted features", SHARE),
         "ACTIVATION": Setting("relu", "between the layers", ("relu", "gelu")),
     },
 )
@@ -107,6 +108,8 @@ def test_it_trains_with_dho_resumes_and_stands_in_a_table(train_args, recipe, tm
 def test_what_its_node_does_not_allow_is_refused(train_args, recipe):
     with pytest.raises(SystemExit, match="TRAINER.BOTTLENECK.ACTIVATION is 'tanh'; allowed are relu, gelu"):
         main(recipe + train_args("BottleneckDHO", "TRAINER.BOTTLENECK.ACTIVATION", "tanh"))
+    with pytest.raises(SystemExit, match="TRAINER.BOTTLENECK.WIDTH is 0; it takes a whole number from 1 to 4096"):
+        main(recipe + train_args("BottleneckDHO", "TRAINER.BOTTLENECK.WIDTH", "0"))
     with pytest.raises(SystemExit, match="unknown configuration key TRAINER.BOTTLENECK.WIDHT.*WIDTH"):
         main(recipe + train_args("BottleneckDHO", "TRAINER.BOTTLENECK.WIDHT", "3"))
 

@@ -34,8 +34,10 @@ def write_list(pickle: Path, folder: Optional[Path] = None) -> Path:
     text = "".join(f"{name}\n" for name in names)
     try:
         atomic_write(target, lambda file: file.write(text.encode()))
-    except PermissionError as error:
-        raise OSError(f"{target} cannot be written ({error}); name another folder with --to") from error
+    except OSError as error:
+        raise OSError(
+            f"{target} cannot be written ({error.__cause__ or error}); name another folder with --to"
+        ) from error
     val = f" (its {len(parts['val'])} validation images are left out)" if parts.get("val") else ""
     print(f"{target}: {len(names)} labelled images{val}; use it with DATASET.LABELED_LIST {target}")
     return target

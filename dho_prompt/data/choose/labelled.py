@@ -185,6 +185,35 @@ def check_one_way(cfg: Any) -> None:
         )
 
 
+def check_labels(cfg: Any, dataset: Any, needed: bool = True) -> None:
+    """Say which classes have no labelled image, or fewer than DATASET.NUM_SHOTS.
+
+    That is a note in the log and not an error: a small percentage of the images leaves classes without labels (the
+    teacher still knows them), and that small classes give all they have is Dassl's rule.
+
+    Args:
+        dataset: Dassl's, of the run.
+        needed: whether labels are trained on.
+
+    Raises:
+        ValueError: they are, and all are of one class among several, which teaches nothing.
+    """
+    names, counts = dataset.lab2cname, Counter(item.label for item in dataset.train_x)
+    without = [names.get(label, f"label {label}") for label in range(dataset.num_classes) if label not in counts]
+    if needed and len(counts) == 1 and without:
+        raise ValueError(
+            f"the labelled images ({getattr(dataset, 'labelled_by', '') or 'all'}) are of one class alone, "
+            f"{names[next(iter(counts))]}: the other {len(without)} classes have none ({some(without)}), so there is "
+            f"nothing to tell apart; label images of more classes ({', '.join(KEYS)})"
+        )
+    if without:
+        print(f"Note: {len(without)} of {dataset.num_classes} classes have no labelled image: {some(without)}")
+    shots = cfg.DATASET.NUM_SHOTS
+    small = [f"{names.get(label, label)} ({count})" for label, count in sorted(counts.items()) if count < shots]
+    if small:
+        print(f"Note: {len(small)} classes have fewer than {shots} images and give all they have: {some(small)}")
+
+
 def all_labelled(cfg: Any) -> Any:
     """A copy of ``cfg`` that asks for every training image."""
     cfg = cfg.clone()

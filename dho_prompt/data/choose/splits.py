@@ -94,6 +94,16 @@ def split_record(labelled: Sequence[Any], pool: Sequence[Any], root: PathLike) -
     }
 
 
+def read_record(path: PathLike) -> Dict[str, Any]:
+    """A :func:`split_record` that was kept.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    entries = {"hash": str, "labelled_hash": str, "labelled": list, "unlabelled_hash": str, "unlabelled": int}
+    return read_json(path, entries, "delete it if the data have not changed since: it is made anew")
+
+
 def keep_split(path: PathLike, record: Dict[str, Any]) -> str:
     """Save a :func:`split_record`, or compare it with the one saved by the interrupted run that is resumed.
 
@@ -101,11 +111,11 @@ def keep_split(path: PathLike, record: Dict[str, Any]) -> str:
         The split's hash.
 
     Raises:
-        ValueError: the data changed since the run began.
+        ValueError: the data changed since the run began, or the file is damaged.
     """
     path = Path(path)
     if path.exists():
-        before = read_json(path)
+        before = read_record(path)
         if before["hash"] != record["hash"]:
             raise ValueError(
                 f"the images changed since this run began: {path} names split {before['hash']} with "

@@ -22,14 +22,13 @@ nearest class mean in pixel space, the simplest classifier there is, judging the
 from __future__ import annotations
 
 import hashlib
-import io
-import os
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageFilter, ImageOps
 
-from dho_prompt.files import read_json, write_json
+from dho_prompt.files import atomic_write, read_json, write_json
 
 CLASSNAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 IMAGE_SIZE = 32
@@ -61,9 +60,9 @@ def write_digits(folder: Path) -> None:
     content = {"classnames": list(CLASSNAMES), "splits": splits}
     if _is_complete(folder, content):
         return
-    (folder / "splits.json").unlink(missing_ok=True)
+    with suppress(FileNotFoundError, NotADirectoryError):
+        (folder / "splits.json").unlink()
     for name, chosen in members.items():
-        (folder / name).mkdir(parents=True, exist_ok=True)
         for index, (relative, _) in zip(chosen, splits[name]):
             _save(_render(name, pixels[index], index), folder / relative)
     write_json(folder / "splits.json", content)
@@ -170,9 +169,5 @@ def _pattern(kind: str, rng: np.random.RandomState) -> np.ndarray:
 
 
 def _save(image: Image.Image, path: Path) -> None:
-    # replaced in one step, so that a second process never reads half a picture; no fsync, splits.json comes last
-    buffer = io.BytesIO()
-    image.save(buffer, format="PNG")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_bytes(buffer.getvalue())
-    os.replace(temporary, path)
+    # replaced in one step, so that a second process never reads half a picture
+    atomic_write(path, lambda file: image.save(file, format="PNG"), sync=False)

@@ -124,7 +124,7 @@ def _read_index(index: Path) -> dict:
         return {}
     try:
         known = read_json(index)
-    except (ValueError, OSError, RecursionError):
+    except (ValueError, OSError):
         known = None
     if isinstance(known, dict) and _names_by_class(known.get("entries"), known.get("stamps")):
         return known

@@ -76,10 +76,8 @@ def read_split(path: Path) -> Split:
         raise FileNotFoundError(f"the split file {path} {is_missing(path)}")
     try:
         content = read_json(path)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(
-            f"the split file {path} is cut short or no JSON ({error.__cause__ or 'nested too deeply'}); fetch it again"
-        ) from None
+    except ValueError as error:
+        raise ValueError(f"the split file {path} is cut short or no JSON ({error.__cause__}); fetch it again") from None
     parts = {part: _part(path, content, part) for part in PARTS}
     names: Dict[int, str] = {}
     for part in PARTS:

@@ -8,21 +8,9 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset, RandomSampler, SequentialSampler
 
-from .dataset import DATASET_REGISTRY, DatasetBase, Datum, build_dataset
-from .registry import unknown_name
-from .transforms import build_transform, plain_transform
-from .utils import read_image
-
-__all__ = [
-    "DATASET_REGISTRY",
-    "DataManager",
-    "DatasetBase",
-    "DatasetWrapper",
-    "Datum",
-    "build_data_loader",
-    "build_dataset",
-    "build_transform",
-]
+from dho_prompt.engine.embedded.dataset import Datum, build_dataset
+from dho_prompt.engine.embedded.transforms import build_transform
+from dho_prompt.engine.utils import read_image, unknown_name
 
 _SAMPLERS = {"RandomSampler": RandomSampler, "SequentialSampler": SequentialSampler}
 
@@ -30,49 +18,38 @@ _SAMPLERS = {"RandomSampler": RandomSampler, "SequentialSampler": SequentialSamp
 class DatasetWrapper(Dataset):
     """Reads and transforms images.
 
-    An item is a dict: ``img`` (the transformed image; ``img2``, ``img3``, ... for further transforms), ``label``,
-    ``domain``, ``impath``, ``index`` and, when ``DATALOADER.RETURN_IMG0`` is set, ``img0`` without augmentation.
+    An item is a dict: ``img`` (the transformed image), ``label``, ``domain``, ``impath`` and ``index``.
 
     Args:
         cfg: the run's config.
         data_source: list of :class:`Datum`.
-        transform: a callable on PIL images, a list of them, or None to return the PIL image.
-        is_train: only then ``DATALOADER.K_TRANSFORMS`` above 1 makes each ``img`` a list of so many augmented copies.
+        transform: a callable on PIL images, or None to return the PIL image.
+        is_train: whether it is for training; read by classes that extend this one.
 
     Raises:
-        ValueError: K_TRANSFORMS is above 1 and there is no transform.
+        ValueError: DATALOADER.K_TRANSFORMS or RETURN_IMG0 asks for more than one tensor of an image.
     """
 
     def __init__(
-        self, cfg: Any, data_source: Sequence[Datum], transform: Any | None = None, is_train: bool = False
+        self, cfg: Any, data_source: Sequence[Datum], transform: Callable | None = None, is_train: bool = False
     ) -> None:
-        self.cfg = cfg
-        self.data_source = data_source
-        self.transform = transform
-        self.is_train = is_train
-        self.k_tfm = cfg.DATALOADER.K_TRANSFORMS if is_train else 1
-        self.return_img0 = cfg.DATALOADER.RETURN_IMG0
-        if self.k_tfm > 1 and transform is None:
-            raise ValueError(f"DATALOADER.K_TRANSFORMS is {self.k_tfm} but there is no transform to apply")
-        self.to_tensor = plain_transform(cfg)
+        node = cfg.DATALOADER
+        if node.K_TRANSFORMS != 1 or node.RETURN_IMG0:
+            raise ValueError(
+                f"DATALOADER.K_TRANSFORMS is {node.K_TRANSFORMS} and DATALOADER.RETURN_IMG0 is {node.RETURN_IMG0}; the "
+                "embedded engine reads one view of an image: set them to 1 and False, or install Dassl"
+            )
+        self.data_source, self.transform = data_source, transform
 
     def __len__(self) -> int:
         return len(self.data_source)
 
     def __getitem__(self, idx: int) -> dict[str, Any]:
         datum = self.data_source[idx]
-        item = {"label": datum.label, "domain": datum.domain, "impath": datum.impath, "index": idx}
         image = read_image(datum.impath)
-        if self.transform is None:
-            item["img"] = image
-        else:
-            transforms = self.transform if isinstance(self.transform, (list, tuple)) else [self.transform]
-            for number, transform in enumerate(transforms, start=1):
-                copies = [transform(image) for _ in range(self.k_tfm)]
-                item["img" if number == 1 else f"img{number}"] = copies if self.k_tfm > 1 else copies[0]
-        if self.return_img0:
-            item["img0"] = self.to_tensor(image)
-        return item
+        if self.transform is not None:
+            image = self.transform(image)
+        return {"label": datum.label, "domain": datum.domain, "impath": datum.impath, "index": idx, "img": image}
 
 
 def build_data_loader(
@@ -80,9 +57,7 @@ def build_data_loader(
     sampler_type: str = "SequentialSampler",
     data_source: Sequence[Datum] | None = None,
     batch_size: int = 64,
-    n_domain: int = 0,
-    n_ins: int = 2,
-    tfm: Any | None = None,
+    tfm: Callable | None = None,
     is_train: bool = True,
     dataset_wrapper: Callable[..., Dataset] | None = None,
 ) -> DataLoader:
@@ -95,8 +70,6 @@ def build_data_loader(
         sampler_type: RandomSampler or SequentialSampler.
         data_source: list of :class:`Datum`.
         batch_size: images in a batch.
-        n_domain: unused; for samplers that only Dassl has.
-        n_ins: unused likewise.
         tfm: see :class:`DatasetWrapper`.
         is_train: whether the loader is for training.
         dataset_wrapper: a class to use in place of :class:`DatasetWrapper`.
@@ -125,28 +98,29 @@ class DataManager:
     Args:
         cfg: the run's config.
         custom_tfm_train: transform in place of the config's for training.
-        custom_tfm_test: likewise for validation and test.
         dataset_wrapper: see :func:`build_data_loader`.
 
     Attributes:
-        dataset: the :class:`DatasetBase`.
+        dataset: the :class:`DatasetBase`, whose ``num_classes`` and ``lab2cname`` it has too.
         train_loader_x, test_loader: loaders.
-        train_loader_u, val_loader: loaders, or None where the data set has no such images.
+        val_loader: a loader, or None where the data set has no validation images.
     """
 
     def __init__(
         self,
         cfg: Any,
-        custom_tfm_train: Any | None = None,
-        custom_tfm_test: Any | None = None,
+        custom_tfm_train: Callable | None = None,
         dataset_wrapper: Callable[..., Dataset] | None = None,
     ) -> None:
         self.dataset = build_dataset(cfg)
-        tfm_train = self._choose_transform(cfg, custom_tfm_train, is_train=True)
-        tfm_test = self._choose_transform(cfg, custom_tfm_test, is_train=False)
-        node_x, node_u, node_test = cfg.DATALOADER.TRAIN_X, cfg.DATALOADER.TRAIN_U, cfg.DATALOADER.TEST
+        if custom_tfm_train is None:
+            tfm_train = build_transform(cfg)
+        else:
+            print("* Using custom transform for training")
+            tfm_train = custom_tfm_train
+        tfm_test = build_transform(cfg, is_train=False)
 
-        def loader(images: Sequence[Datum], node: Any, is_train: bool) -> DataLoader | None:
+        def loader(images: Sequence[Datum], node: Any, is_train: bool) -> DataLoader:
             return build_data_loader(
                 cfg,
                 sampler_type=node.SAMPLER,
@@ -157,34 +131,14 @@ class DataManager:
                 dataset_wrapper=dataset_wrapper,
             )
 
-        dataset = self.dataset
-        self.train_loader_x = loader(dataset.train_x, node_x, True)
-        node_u = node_x if node_u.SAME_AS_X else node_u
-        self.train_loader_u = loader(dataset.train_u, node_u, True) if dataset.train_u else None
-        self.val_loader = loader(dataset.val, node_test, False) if dataset.val else None
-        self.test_loader = loader(dataset.test, node_test, False)
-        self._num_source_domains = len(cfg.DATASET.SOURCE_DOMAINS)
+        dataset, test = self.dataset, cfg.DATALOADER.TEST
+        self.train_loader_x = loader(dataset.train_x, cfg.DATALOADER.TRAIN_X, True)
+        self.val_loader = loader(dataset.val, test, False) if dataset.val else None
+        self.test_loader = loader(dataset.test, test, False)
+        self.num_classes, self.lab2cname = dataset.num_classes, dataset.lab2cname
+        self.num_source_domains = len(cfg.DATASET.SOURCE_DOMAINS)
         if cfg.VERBOSE:
             self.show_dataset_summary(cfg)
-
-    @staticmethod
-    def _choose_transform(cfg: Any, custom: Any | None, is_train: bool) -> Any:
-        if custom is None:
-            return build_transform(cfg, is_train=is_train)
-        print(f"* Using custom transform for {'training' if is_train else 'testing'}")
-        return custom
-
-    @property
-    def num_classes(self) -> int:
-        return self.dataset.num_classes
-
-    @property
-    def num_source_domains(self) -> int:
-        return self._num_source_domains
-
-    @property
-    def lab2cname(self) -> dict[int, str]:
-        return self.dataset.lab2cname
 
     def show_dataset_summary(self, cfg: Any) -> None:
         """Print a table: name, domains, number of classes and of images in each part."""

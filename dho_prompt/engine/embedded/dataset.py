@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import random
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from .registry import Registry
+from dho_prompt.engine.embedded.registry import Registry
 
 DATASET_REGISTRY = Registry("DATASET")
 
@@ -21,8 +21,9 @@ def build_dataset(cfg: Any) -> DatasetBase:
     return DATASET_REGISTRY.build(cfg.DATASET.NAME, cfg, verbose=cfg.VERBOSE)
 
 
+@dataclass(frozen=True, eq=False)
 class Datum:
-    """One image: where it is and what it shows. Read-only.
+    """One image: where it is and what it shows.
 
     Args:
         impath: path of the image file.
@@ -34,29 +35,16 @@ class Datum:
         FileNotFoundError: there is no such image.
     """
 
-    def __init__(self, impath: str = "", label: int = 0, domain: int = 0, classname: str = "") -> None:
-        if not os.path.isfile(impath):
-            raise FileNotFoundError(f"there is no image {impath!r}; has the data set moved since its split was made?")
-        self._impath, self._label, self._domain, self._classname = impath, label, domain, classname
+    impath: str = ""
+    label: int = 0
+    domain: int = 0
+    classname: str = ""
 
-    @property
-    def impath(self) -> str:
-        return self._impath
-
-    @property
-    def label(self) -> int:
-        return self._label
-
-    @property
-    def domain(self) -> int:
-        return self._domain
-
-    @property
-    def classname(self) -> str:
-        return self._classname
-
-    def __repr__(self) -> str:
-        return f"Datum({self.impath!r}, label={self.label}, classname={self.classname!r})"
+    def __post_init__(self) -> None:
+        if not os.path.isfile(self.impath):
+            raise FileNotFoundError(
+                f"there is no image {self.impath!r}; has the data set moved since its split was made?"
+            )
 
 
 class DatasetBase:
@@ -77,9 +65,6 @@ class DatasetBase:
         ValueError: ``train_x`` is empty.
     """
 
-    dataset_dir = ""  # folder below DATASET.ROOT
-    domains: Sequence[str] = ()
-
     def __init__(
         self,
         train_x: Sequence[Datum] | None = None,
@@ -87,24 +72,29 @@ class DatasetBase:
         val: Sequence[Datum] | None = None,
         test: Sequence[Datum] | None = None,
     ) -> None:
+        if not train_x:
+            raise ValueError("the labelled training set is empty; check DATASET.ROOT and the split")
         self._train_x, self._train_u, self._val, self._test = train_x, train_u, val, test
-        self._num_classes = self.get_num_classes(train_x)
-        self._lab2cname, self._classnames = self.get_lab2cname(train_x)
+        self._num_classes = max(item.label for item in train_x) + 1
+        self._lab2cname = {item.label: item.classname for item in train_x}
+        self._classnames = [self._lab2cname[label] for label in sorted(self._lab2cname)]
+
+    # Read-only, as in Dassl; our data sets replace what is behind them
 
     @property
-    def train_x(self):
+    def train_x(self) -> Sequence[Datum]:
         return self._train_x
 
     @property
-    def train_u(self):
+    def train_u(self) -> Sequence[Datum] | None:
         return self._train_u
 
     @property
-    def val(self):
+    def val(self) -> Sequence[Datum] | None:
         return self._val
 
     @property
-    def test(self):
+    def test(self) -> Sequence[Datum]:
         return self._test
 
     @property
@@ -118,53 +108,3 @@ class DatasetBase:
     @property
     def classnames(self) -> list[str]:
         return self._classnames
-
-    @staticmethod
-    def get_num_classes(data_source: Sequence[Datum] | None) -> int:
-        """Highest label plus one."""
-        if not data_source:
-            raise ValueError("the labelled training set is empty; check DATASET.ROOT and the split")
-        return max(item.label for item in data_source) + 1
-
-    @staticmethod
-    def get_lab2cname(data_source: Sequence[Datum]) -> tuple[dict[int, str], list[str]]:
-        """Label to class name, and the names by rising label."""
-        names = {item.label: item.classname for item in data_source}
-        return names, [names[label] for label in sorted(names)]
-
-    def generate_fewshot_dataset(
-        self, *data_sources: Sequence[Datum], num_shots: int = -1, repeat: bool = False
-    ) -> Sequence[Datum] | list[list[Datum]]:
-        """Draw ``num_shots`` images of each class from each source with Python's ``random``.
-
-        The draws are Dassl's: after the same seed the same images are picked.
-
-        Args:
-            data_sources: one or more lists.
-            num_shots: images per class; below 1 everything is kept.
-            repeat: draw with replacement from classes that have too few; otherwise those give all they have.
-
-        Returns:
-            The drawn list, or one list for each source when several are given.
-        """
-        if num_shots < 1:
-            return data_sources[0] if len(data_sources) == 1 else data_sources
-        print(f"Creating a {num_shots}-shot dataset")
-        drawn = []
-        for source in data_sources:
-            picked: list[Datum] = []
-            for items in self.split_dataset_by_label(source).values():
-                if len(items) >= num_shots:
-                    items = random.sample(items, num_shots)
-                elif repeat:
-                    items = random.choices(items, k=num_shots)
-                picked.extend(items)
-            drawn.append(picked)
-        return drawn[0] if len(drawn) == 1 else drawn
-
-    def split_dataset_by_label(self, data_source: Sequence[Datum]) -> dict[int, list[Datum]]:
-        """The images of each label, labels in order of their first appearance."""
-        groups: dict[int, list[Datum]] = {}
-        for item in data_source:
-            groups.setdefault(item.label, []).append(item)
-        return groups

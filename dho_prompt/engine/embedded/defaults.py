@@ -17,7 +17,7 @@ _INPUT = {
     "SIZE": (224, 224),  # height, width in pixels
     "INTERPOLATION": "bilinear",
     "TRANSFORMS": (),  # names, see transforms.py
-    "NO_TRANSFORM": False,
+    "NO_TRANSFORM": False,  # the embedded engine refuses True
     "PIXEL_MEAN": [0.485, 0.456, 0.406],
     "PIXEL_STD": [0.229, 0.224, 0.225],
     "CROP_PADDING": 4,
@@ -55,8 +55,8 @@ _TRAIN_LOADER = {"SAMPLER": "RandomSampler", "BATCH_SIZE": 32, "N_DOMAIN": 0, "N
 
 _DATALOADER = {
     "NUM_WORKERS": 4,
-    "K_TRANSFORMS": 1,  # augmented copies of each training image
-    "RETURN_IMG0": False,  # also return the image without augmentation
+    "K_TRANSFORMS": 1,  # augmented copies of each training image; the embedded engine refuses more
+    "RETURN_IMG0": False,  # also return the image without augmentation; the embedded engine refuses True
     "TRAIN_X": dict(_TRAIN_LOADER),
     "TRAIN_U": {"SAME_AS_X": True, **_TRAIN_LOADER},
     "TEST": {"SAMPLER": "SequentialSampler", "BATCH_SIZE": 32},
@@ -78,7 +78,7 @@ _OPTIM = {
     "RMSPROP_ALPHA": 0.99,
     "ADAM_BETA1": 0.9,
     "ADAM_BETA2": 0.999,
-    "STAGED_LR": False,
+    "STAGED_LR": False,  # other rates for new layers; True is refused
     "NEW_LAYERS": (),
     "BASE_LR_MULT": 0.1,
     "LR_SCHEDULER": "single_step",
@@ -95,7 +95,7 @@ _OPTIM = {
 _TRAIN = {
     "CHECKPOINT_FREQ": 0,  # epochs between checkpoints that are kept; 0: keep the last one only
     "PRINT_FREQ": 10,  # batches
-    "COUNT_ITER": "train_x",  # train_x, train_u or smaller_one: whose batches make an epoch of TrainerXU
+    "COUNT_ITER": "train_x",  # train_x, train_u or smaller_one: whose batches make an epoch
 }
 
 _TEST = {

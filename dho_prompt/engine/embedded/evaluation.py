@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,14 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dho_prompt.engine.embedded.registry import Registry
 from dho_prompt.files import atomic_write
-
-from .registry import Registry
 
 EVALUATOR_REGISTRY = Registry("EVALUATOR")
 
 
-def build_evaluator(cfg: Any, **kwargs: Any) -> EvaluatorBase:
+def build_evaluator(cfg: Any, **kwargs: Any) -> Any:
     """Build the evaluator that ``TEST.EVALUATOR`` names.
 
     Raises:
@@ -26,25 +26,9 @@ def build_evaluator(cfg: Any, **kwargs: Any) -> EvaluatorBase:
     return EVALUATOR_REGISTRY.build(cfg.TEST.EVALUATOR, cfg, verbose=cfg.VERBOSE, **kwargs)
 
 
-class EvaluatorBase:
-    """Collects batches with ``process`` and reports with ``evaluate``."""
-
-    def __init__(self, cfg: Any) -> None:
-        self.cfg = cfg
-
-    def reset(self) -> None:
-        raise NotImplementedError
-
-    def process(self, mo: Tensor, gt: Tensor) -> None:
-        raise NotImplementedError
-
-    def evaluate(self) -> Mapping[str, float]:
-        raise NotImplementedError
-
-
 @EVALUATOR_REGISTRY.register()
-class Classification(EvaluatorBase):
-    """Top-1 classification in percent.
+class Classification:
+    """Top-1 classification in percent, by scikit-learn's metrics.
 
     Args:
         cfg: the run's config; reads ``TEST.PER_CLASS_RESULT``, ``TEST.COMPUTE_CMAT`` and ``OUTPUT_DIR``.
@@ -54,11 +38,10 @@ class Classification(EvaluatorBase):
         ValueError: the per-class result is wanted without ``lab2cname``.
     """
 
-    def __init__(self, cfg: Any, lab2cname: Mapping[int, str] | None = None, **kwargs: Any) -> None:
-        super().__init__(cfg)
+    def __init__(self, cfg: Any, lab2cname: Mapping[int, str] | None = None) -> None:
         if cfg.TEST.PER_CLASS_RESULT and lab2cname is None:
             raise ValueError("TEST.PER_CLASS_RESULT needs the class names: build_evaluator(cfg, lab2cname=...)")
-        self._lab2cname = lab2cname
+        self.cfg, self._lab2cname = cfg, lab2cname
         self.reset()
 
     def reset(self) -> None:
@@ -81,17 +64,21 @@ class Classification(EvaluatorBase):
         Raises:
             ValueError: no batch was processed.
         """
+        from sklearn.metrics import accuracy_score, confusion_matrix, f1_score  # slow to import
+
         labels, predictions = np.array(self._labels), np.array(self._predictions)
-        if not len(labels):
+        total = len(labels)
+        if not total:
             raise ValueError("there is nothing to evaluate: the test set gave no batch")
-        hits = labels == predictions
-        correct, total = int(hits.sum()), len(labels)
+        with warnings.catch_warnings():  # of a single class; scikit-learn 1.7 also of many classes among few images
+            warnings.simplefilter("ignore", UserWarning)
+            correct = int(accuracy_score(labels, predictions, normalize=False))
+            macro_f1 = f1_score(labels, predictions, labels=np.unique(labels), average="macro")
+            classes = np.union1d(labels, predictions)
+            counts = confusion_matrix(labels, predictions, labels=classes)
+            shares = confusion_matrix(labels, predictions, labels=classes, normalize="true")
         accuracy = 100.0 * correct / total
-        results = {
-            "accuracy": accuracy,
-            "error_rate": 100.0 - accuracy,
-            "macro_f1": 100.0 * _macro_f1(labels, predictions),
-        }
+        results = {"accuracy": accuracy, "error_rate": 100.0 - accuracy, "macro_f1": 100.0 * float(macro_f1)}
         print("=> result")
         print(f"* total: {total:,}")
         print(f"* correct: {correct:,}")
@@ -99,17 +86,17 @@ class Classification(EvaluatorBase):
         print(f"* error: {results['error_rate']:.1f}%")
         print(f"* macro_f1: {results['macro_f1']:.1f}%")
         if self.cfg.TEST.PER_CLASS_RESULT:
-            results["perclass_accuracy"] = self._print_per_class(labels, hits)
+            results["perclass_accuracy"] = self._print_per_class(classes, counts)
         if self.cfg.TEST.COMPUTE_CMAT:
-            self._save_confusion_matrix(labels, predictions)
+            self._save_confusion_matrix(shares)
         return results
 
-    def _print_per_class(self, labels: np.ndarray, hits: np.ndarray) -> float:
+    def _print_per_class(self, classes: np.ndarray, counts: np.ndarray) -> float:
         print("=> per-class result")
         accuracies = []
-        for label in np.unique(labels).tolist():
-            own = hits[labels == label]
-            correct, total = int(own.sum()), len(own)
+        for label, correct, total in zip(classes.tolist(), counts.diagonal().tolist(), counts.sum(axis=1).tolist()):
+            if not total:  # predicted, but no image's class
+                continue
             accuracies.append(100.0 * correct / total)
             name = self._lab2cname.get(label, "no training image")
             print(f"* class: {label} ({name})\ttotal: {total:,}\tcorrect: {correct:,}\tacc: {accuracies[-1]:.1f}%")
@@ -117,23 +104,9 @@ class Classification(EvaluatorBase):
         print(f"* average: {mean:.1f}%")
         return mean
 
-    def _save_confusion_matrix(self, labels: np.ndarray, predictions: np.ndarray) -> None:
-        """Rows: true classes, each summing to 1; classes: all labels and predictions that occur, rising."""
-        classes, index = np.unique(np.concatenate([labels, predictions]), return_inverse=True)
-        matrix = torch.zeros(len(classes), len(classes), dtype=torch.float64)
-        rows, columns = torch.from_numpy(index[: len(labels)]), torch.from_numpy(index[len(labels) :])
-        matrix.index_put_((rows, columns), torch.ones(len(labels), dtype=torch.float64), accumulate=True)
-        matrix = matrix / matrix.sum(dim=1, keepdim=True).clamp(min=1)
+    def _save_confusion_matrix(self, shares: np.ndarray) -> None:
+        """Rows: true classes, each summing to 1, or zeros; classes: all labels and predictions that occur, rising."""
+        matrix = torch.from_numpy(shares)
         path = os.path.join(self.cfg.OUTPUT_DIR, "cmat.pt")
         atomic_write(path, lambda file: torch.save(matrix, file))
         print(f"Confusion matrix is saved to {path}")
-
-
-def _macro_f1(labels: np.ndarray, predictions: np.ndarray) -> float:
-    """Mean F1 over the classes that occur among the labels, as a fraction."""
-    size = int(max(labels.max(), predictions.max())) + 1
-    true = np.bincount(labels, minlength=size)
-    predicted = np.bincount(predictions, minlength=size)
-    hit = np.bincount(labels[labels == predictions], minlength=size)
-    present = true > 0
-    return float(np.mean(2 * hit[present] / (true[present] + predicted[present])))

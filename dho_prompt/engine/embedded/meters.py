@@ -9,40 +9,26 @@ import torch
 
 
 class AverageMeter:
-    """The latest value and the mean so far of one number.
+    """The latest value and the mean so far of one number."""
 
-    Args:
-        ema: average exponentially (0.9 of the old, 0.1 of the new) in place of the plain mean.
-    """
-
-    def __init__(self, ema: bool = False) -> None:
-        self.ema = ema
-        self.reset()
-
-    def reset(self) -> None:
+    def __init__(self) -> None:
         self.val: float = 0
         self.avg: float = 0
         self.sum: float = 0
         self.count: int = 0
 
-    def update(self, val: float | torch.Tensor, n: int = 1) -> None:
-        """Add ``val``, itself a mean over ``n`` items."""
+    def update(self, val: float | torch.Tensor) -> None:
         self.val = val.item() if isinstance(val, torch.Tensor) else val
-        self.sum += self.val * n
-        self.count += n
-        self.avg = 0.9 * self.avg + 0.1 * self.val if self.ema else self.sum / self.count
+        self.sum += self.val
+        self.count += 1
+        self.avg = self.sum / self.count
 
 
 class MetricMeter:
-    """One :class:`AverageMeter` per name; printed as ``name latest (mean)`` with four decimals.
+    """One :class:`AverageMeter` per name; printed as ``name latest (mean)`` with four decimals."""
 
-    Args:
-        delimiter: put between the entries.
-    """
-
-    def __init__(self, delimiter: str = " ") -> None:
+    def __init__(self) -> None:
         self.meters: dict[str, AverageMeter] = defaultdict(AverageMeter)
-        self.delimiter = delimiter
 
     def update(self, values: Mapping[str, float | torch.Tensor] | None) -> None:
         """Add one value per name; ``None`` adds nothing.
@@ -58,4 +44,4 @@ class MetricMeter:
             self.meters[name].update(value)
 
     def __str__(self) -> str:
-        return self.delimiter.join(f"{name} {meter.val:.4f} ({meter.avg:.4f})" for name, meter in self.meters.items())
+        return " ".join(f"{name} {meter.val:.4f} ({meter.avg:.4f})" for name, meter in self.meters.items())

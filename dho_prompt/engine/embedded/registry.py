@@ -2,17 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from difflib import get_close_matches
 from typing import Any
 
-
-def unknown_name(kind: str, given: str, allowed: Iterable[str]) -> str:
-    """The error text for a name that nothing goes by: what was given, the nearest name, all names."""
-    allowed = sorted(allowed)
-    near = get_close_matches(given, allowed, n=1, cutoff=0.5)
-    hint = f" Did you mean '{near[0]}'?" if near else ""
-    return f"unknown {kind} '{given}'.{hint} Allowed: {', '.join(allowed) or 'none are registered yet'}"
+from dho_prompt.engine.utils import unknown_name
 
 
 class Registry:
@@ -25,7 +17,7 @@ class Registry:
         >>> TRAINERS = Registry("TRAINER")
         >>> @TRAINERS.register()
         ... class MyTrainer: ...
-        >>> TRAINERS.get("MyTrainer") is MyTrainer and "MyTrainer" in TRAINERS
+        >>> TRAINERS.get("MyTrainer") is MyTrainer
         True
     """
 
@@ -33,23 +25,19 @@ class Registry:
         self._name = name
         self._entries: dict[str, Any] = {}
 
-    def register(self, obj: Any = None, force: bool = False) -> Any:
+    def register(self, obj: Any = None) -> Any:
         """Register a class under its ``__name__``; without ``obj``, return a decorator that does.
 
-        Args:
-            obj: the class or function.
-            force: replace an entry of the same name.
-
         Raises:
-            KeyError: the name is taken and ``force`` is not set.
+            KeyError: the name is taken.
         """
         if obj is None:
-            return lambda decorated: self.register(decorated, force=force)
-        self._do_register(obj.__name__, obj, force=force)
+            return self.register
+        self._do_register(obj.__name__, obj)
         return obj
 
-    def _do_register(self, name: str, obj: Callable[..., Any], force: bool = False) -> None:
-        if name in self._entries and not force:
+    def _do_register(self, name: str, obj: Any) -> None:
+        if name in self._entries:
             taken = self._entries[name]
             raise KeyError(
                 f"{self._name} '{name}' is already registered by {taken.__module__}; choose another class name"
@@ -84,6 +72,3 @@ class Registry:
 
     def registered_names(self) -> list[str]:
         return list(self._entries)
-
-    def __contains__(self, name: str) -> bool:
-        return name in self._entries
