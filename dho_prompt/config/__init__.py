@@ -127,7 +127,16 @@ declare(
             "labelled images as a share of the training set in percent, balanced over the classes",
             Number(0, 100, open_least=True, special=0, meaning="off"),
         ),
-        "LABELED_LIST": Setting("", "a text file that names the labelled images, one a line (SimCLR's lists)", PATH),
+        "LABELED_LIST": Setting(
+            "",
+            "a text file that names the labelled images, one a line (SimCLR's lists); {seed} in it is the run's seed",
+            PATH,
+        ),
+        "SPLIT_FEWSHOT": Setting(
+            "ours",
+            "which images NUM_SHOTS labels: ours (a hash of seed and name) or coop (the pickles in split_fewshot)",
+            ("ours", "coop"),
+        ),
         "FOLDER": Setting("", "for DATASET.NAME ImageFolder: the folder, absolute or below DATASET.ROOT", PATH),
     },
 )

@@ -8,8 +8,11 @@ from difflib import get_close_matches
 from importlib import metadata
 
 import torch
-from PIL import Image
 from torch import Tensor
+
+from dho_prompt.data.batches.read_image import read_image
+
+__all__ = ["collect_env_info", "compute_accuracy", "read_image", "unknown_name"]
 
 
 def unknown_name(kind: str, given: str, allowed: Iterable[str]) -> str:
@@ -34,24 +37,6 @@ def collect_env_info() -> str:
     else:
         lines.append(f"no GPU, {torch.get_num_threads()} CPU threads")
     return "\n".join(lines)
-
-
-def read_image(path: str) -> Image.Image:
-    """Read an image as RGB.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        OSError: the file is not an image that Pillow reads, or is cut short. Both messages name the file.
-    """
-    try:
-        with Image.open(path) as image:
-            return image.convert("RGB")
-    except FileNotFoundError as error:
-        raise FileNotFoundError(
-            f"there is no image {path}; has the data set moved since its split was made?"
-        ) from error
-    except (OSError, SyntaxError, ValueError) as error:  # Pillow raises all three on damaged files
-        raise OSError(f"cannot read the image {path} ({error}); replace it or take it out of the data set") from error
 
 
 def compute_accuracy(output: Tensor, target: Tensor, topk: Sequence[int] = (1,)) -> list[Tensor]:

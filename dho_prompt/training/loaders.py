@@ -20,7 +20,9 @@ from dho_prompt.engine.rng import untouched_rng
 class SharedViews(DatasetWrapper):
     """Dassl's dataset wrapper for a transform that returns several views of an image.
 
-    For training a few unreadable images are replaced (DATALOADER.MAX_UNREADABLE); for testing one is an error.
+    For training a few unreadable images are replaced (DATALOADER.MAX_UNREADABLE); for testing one is an error. On
+    either engine images are read by :func:`~dho_prompt.data.batches.read_image.read_image`: Dassl's own reader whitens
+    deep greys, and does not say which file it could not read.
     """
 
     def __init__(self, cfg: Any, data_source: Any, transform: Any = None, is_train: bool = False) -> None:
@@ -33,14 +35,10 @@ class SharedViews(DatasetWrapper):
         return self.replacements.read(index, self._read, lambda index: self.data_source[index].impath)
 
     def _read(self, index: int) -> dict[str, Any]:
-        try:
-            sample = super().__getitem__(index)
-        except OSError as error:  # Dassl's own reader does not say which file it was
-            path = self.data_source[index].impath
-            raise error if path in str(error) else OSError(f"{path} cannot be read as an image: {error}") from error
-        if isinstance(sample["img"], dict):
-            sample.update(sample.pop("img"))
-        return sample
+        item = self.data_source[index]
+        views = self.transform(read_image(item.impath))
+        sample = {"label": item.label, "domain": item.domain, "impath": item.impath, "index": index}
+        return {**sample, **(views if isinstance(views, dict) else {"img": views})}
 
 
 def shared_crop(cfg: Any) -> SharedCrop:
@@ -109,5 +107,11 @@ def test_loader(cfg: Any, items: Sequence[Any]) -> DataLoader:
     """Images of a further test set, seen as those of the data set's own."""
     node, transform = cfg.DATALOADER.TEST, build_transform(cfg, is_train=False)
     return build_data_loader(
-        cfg, node.SAMPLER, data_source=items, batch_size=node.BATCH_SIZE, tfm=transform, is_train=False
+        cfg,
+        node.SAMPLER,
+        data_source=items,
+        batch_size=node.BATCH_SIZE,
+        tfm=transform,
+        is_train=False,
+        dataset_wrapper=SharedViews,
     )

@@ -5,7 +5,7 @@ import re
 import shutil
 
 import pytest
-from trees import SHIFTED_WNIDS, WNIDS, config, picture, write_tree
+from trees import SHIFTED_WNIDS, WNIDS, config, picture
 
 from dho_prompt.clip.templates import templates_for
 from dho_prompt.config import extend_cfg, merge_file
@@ -17,32 +17,6 @@ from dho_prompt.engine import build_dataset, get_cfg_default
 from dho_prompt.train import find_config, main
 
 FAMILY = sorted(WNIDS)
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    root = tmp_path_factory.mktemp("all")
-    for layout in LAYOUTS:
-        write_tree(root, layout)
-    return root
-
-
-@pytest.fixture
-def broken(root, tmp_path):
-    """A copy of one data set, to be damaged; gives its folder and a function that returns the error's text."""
-
-    def copy(name):
-        layout = find_layout(name)
-        shutil.copytree(root / layout.folder, tmp_path / layout.folder)
-
-        def message(error=(ValueError, OSError), *opts):
-            with pytest.raises(error) as caught:
-                DATASETS[layout.name](config(tmp_path, layout.name, *opts))
-            return str(caught.value)
-
-        return tmp_path / layout.folder, message
-
-    return copy
 
 
 @pytest.mark.parametrize("layout", TEN, ids=lambda layout: layout.yaml)
@@ -198,7 +172,8 @@ def test_unreadable_samples_are_refused_before_a_model_loads(broken, train_args,
     folder, message = broken("ucf101")
     images = folder / "UCF-101-midframes"
     (images / "c0" / "d" / "test_0_0.jpg").write_bytes(b"")
-    assert "1 of 8 test images that were tried cannot be read" in message(OSError)
+    text = message(OSError)
+    assert "1 of 9 test images that were tried cannot be read" in text and "c0/d/test_0_0.jpg (" in text
     picture(images / "c0" / "d" / "test_0_0.jpg")
     (images / "c0" / "d" / "train_0_0.jpg").write_bytes(b"")
     assert "1 of 8 train images" in message(OSError, "DATALOADER.MAX_UNREADABLE", 0)
@@ -222,6 +197,27 @@ def test_classnames_mistakes_are_named(tmp_path):
         read_classnames(path)
     path.write_text("n2 great white shark\n\nn1 tench\n")
     assert read_classnames(path) == (["n1", "n2"], ["tench", "great white shark"])
+
+
+def test_imagenet_takes_images_alone_and_names_what_else_is_there(broken, tmp_path, capsys):
+    folder, message = broken("imagenet")
+    train = folder / "images" / "train"
+    for name in ("notes.txt", "Thumbs.db"):
+        (train / FAMILY[0] / name).write_text("no image")
+    picture(train / FAMILY[1] / "more" / "a.JPEG")
+    (train / FAMILY[2] / "itself.JPEG").symlink_to("itself.JPEG")
+    for _ in range(2):  # read, and remembered
+        dataset = DATASETS["ImageNet"](config(tmp_path, "ImageNet"))
+        assert len(dataset.train_x) == 48 and all(item.impath.endswith(".JPEG") for item in dataset.train_x)
+        files, links, folders = (line for line in capsys.readouterr().out.splitlines() if line.startswith("Note: "))
+        assert files.endswith(
+            f"2 files below {train} are no images by their ending: {FAMILY[0]}/Thumbs.db, {FAMILY[0]}/notes.txt"
+        )
+        assert f"{FAMILY[2]}/itself.JPEG" in links and f"{FAMILY[1]}/more" in folders
+    for path in (train / FAMILY[1]).glob("*.JPEG"):
+        path.unlink()
+    text = message(FileNotFoundError)
+    assert f"missing or empty: {FAMILY[1]}." in text and f"{FAMILY[1]}/more" in text
 
 
 def test_nothing_is_read_twice_until_a_folder_changes(root, tmp_path):

@@ -79,6 +79,26 @@ def test_a_list_takes_base_names_and_paths(tmp_path):
     assert names(listed(items([4, 4, 4]), path, "/data/x")) == ["c0/0_003.jpg", "c1/1_000.jpg", "c2/2_001.jpg"]
 
 
+@pytest.mark.parametrize("before", ["", "x/", "data/x/", "/data/x/", "./"])
+def test_a_list_takes_names_from_any_folder_above_on(tmp_path, before):
+    path = tmp_path / "list.txt"
+    path.write_text(f"{before}c0/0_003.jpg\n{before}c1/1_000.jpg\n", encoding="utf-8-sig")
+    assert names(listed(items([4, 4, 4]), path, "/data/x")) == ["c0/0_003.jpg", "c1/1_000.jpg"]
+    path.write_text("other/c0/0_003.jpg\n")
+    with pytest.raises(ValueError, match="not among the training images below /data/x: other/c0/0_003.jpg"):
+        listed(items([4]), path, "/data/x")
+
+
+def test_the_name_itself_goes_before_the_end_of_another(tmp_path):
+    path = tmp_path / "list.txt"
+    path.write_text("x/a.jpg\n")
+    images = [SimpleNamespace(impath=f"/data/{name}", label=0) for name in ("x/a.jpg", "x/x/a.jpg", "a.jpg")]
+    assert listed(images, path, "/data") == images[:1]
+    assert listed(images[:2], path, "/data/x") == images[1:2]
+    with pytest.raises(ValueError, match=r"in more than one folder .*x/a.jpg \(data/x/a.jpg, data/x/x/a.jpg\)"):
+        listed(images[:2], path, "/")
+
+
 def test_mistakes_in_a_list_are_named(tmp_path):
     path = tmp_path / "list.txt"
 
@@ -92,7 +112,7 @@ def test_mistakes_in_a_list_are_named(tmp_path):
     assert "7 lines" in absent and "absent0.jpg" in absent and "and 2 more" in absent
     assert "c0/0_001.jpg, c9/0_001.jpg" in message("0_001.jpg\n")
     assert "1 lines whose images are named more than once: c0/0_000.jpg" in message("0_000.jpg\nc0/0_000.jpg\n")
-    assert "not among the training images: 0/0_000.jpg" in message("0/0_000.jpg\n")  # the folder is c0
+    assert "not among the training images below /data/x: 0/0_000.jpg" in message("0/0_000.jpg\n")  # the folder is c0
     assert "names no image" in message("\n")
     path.unlink()
     with pytest.raises(FileNotFoundError, match="LABELED_LIST"):
@@ -117,8 +137,20 @@ def test_data_sets_obey_the_keys(data_root, tmp_path):
     cfg.DATASET.SUBSAMPLE_CLASSES = "new"
     assert [item.label for item in ImageNet(cfg).train_x] == [1]
     cfg.DATASET.NUM_SHOTS = 2
-    with pytest.raises(ValueError, match="NUM_SHOTS 2 and DATASET.LABELED_LIST .* set one"):
+    with pytest.raises(
+        ValueError, match="NUM_SHOTS 2 and DATASET.LABELED_LIST .* set one.*'all' in place of the shots"
+    ):
         ImageNet(cfg)
+
+
+def test_a_list_for_each_seed(data_root, tmp_path):
+    for seed, name in ((1, "n01440764/0.JPEG"), (2, "imagenet/images/train/n04356056/7.JPEG")):
+        (tmp_path / f"list_{seed}.txt").write_text(f"{name}\n")
+    opts = ("DATASET.LABELED_LIST", tmp_path / "list_{seed}.txt", "SEED")
+    assert [ImageNet(config(data_root, *opts, seed)).train_x[0].label for seed in (1, 2)] == [0, 4]
+    assert ImageNet(config(data_root, *opts, 1)).labelled_by.endswith("list_1.txt")
+    with pytest.raises(FileNotFoundError, match="list_3.txt is missing .DATASET.LABELED_LIST"):
+        ImageNet(config(data_root, *opts, 3))
 
 
 @pytest.mark.parametrize("how", [("DATASET.NUM_SHOTS", 2), ("DATASET.LABELED_PERCENT", 25)])

@@ -42,8 +42,16 @@ def test_folders_become_parts_and_classes(folder):
 
 
 def test_names_may_be_given(folder):
-    (folder / "classnames.txt").write_text("robin European robin\ngreat tit\tParus major\n")
-    contents = read_own_folder(folder)
+    text = "robin European robin\ngreat tit\tParus major\n"
+    for content in (
+        text.encode(),
+        text.encode("utf-8-sig"),
+        text.encode("utf-16"),
+        text.replace("\n", "\r\n").encode(),
+    ):
+        (folder / "classnames.txt").write_bytes(content)
+        contents = read_own_folder(folder)
+        assert contents.classnames == ["Parus major", "European robin"]
     assert contents.classnames == ["Parus major", "European robin"] and contents.class_ids == ["great tit", "robin"]
     for text, reason in (
         ("great tit\tx\nwren y\n", "line 2: 'wren' is no class folder"),
@@ -98,6 +106,77 @@ def test_incomplete_folders_are_explained(folder, tmp_path):
     (folder / "test").rename(folder / "tests")
     with pytest.raises(FileNotFoundError, match="no folder test"):
         read_own_folder(folder)
+
+
+def unlabelled(folder):
+    contents = read_own_folder(folder)
+    names = [item.impath[len(str(folder / "unlabelled")) + 1 :] for item in contents.unlabelled]
+    return names, [note for note in contents.notes if " links " in note]
+
+
+def test_links_below_unlabelled_are_followed_once_and_never_into_the_data_set(folder, tmp_path):
+    plain = ["a.png", "deep/er/b.JPG"]
+    assert unlabelled(folder) == (plain, [])
+    for name in ("one.png", "two/three.png"):
+        picture(tmp_path / "elsewhere" / name)
+    links = {
+        "more": tmp_path / "elsewhere",
+        "again": tmp_path / "elsewhere" / "two",  # listed first, so it is passed over below more
+        "c.png": tmp_path / "elsewhere" / "one.png",
+        "circle": ".",
+        "itself": "itself",
+        "itself.png": "itself.png",
+        "nowhere": "absent",
+        "up": "..",
+        "further up": tmp_path,
+        "images": "../test/robin",
+    }
+    for name, target in links.items():
+        (folder / "unlabelled" / name).symlink_to(target)
+    (tmp_path / "elsewhere" / "back").symlink_to(folder / "test")
+    (tmp_path / "elsewhere" / "round").symlink_to(tmp_path / "elsewhere")
+    found, notes = unlabelled(folder)
+    assert sorted(found) == sorted([*plain, "c.png", "again/three.png", "more/one.png"])
+    assert notes[0].startswith("7 links below ") and "are not followed" in notes[0]
+    assert notes[1].startswith("3 links below ") and notes[1].endswith(f"/itself.png, {folder}/unlabelled/nowhere")
+    assert not any("test" in name for name in found)
+
+
+def test_unlabeled_may_be_spelled_so(folder):
+    before = unlabelled(folder)[0]
+    (folder / "unlabelled").rename(folder / "unlabeled")
+    assert [item.impath for item in read_own_folder(folder).unlabelled] == [f"{folder}/unlabeled/{n}" for n in before]
+
+
+def test_images_outside_of_class_folders_are_named(folder, capsys):
+    picture(folder / "train" / "flat.png")
+    picture(folder / "val" / ".hidden.png")
+    picture(folder / "train" / "robin" / "males" / "0.png")
+    (folder / "test" / "robin" / "Thumbs.db").touch()
+    ImageFolder(config("", "ImageFolder", "DATASET.FOLDER", folder))
+    notes = [line for line in capsys.readouterr().out.splitlines() if line.startswith("Note: ")]
+    assert len(notes) == 4
+    assert f"1 files below {folder}/train are no images by their ending: robin/notes.txt" in notes[0]
+    assert f"1 folders within class folders of {folder}/train are not looked into: robin/males" in notes[1]
+    assert f"1 images lie in {folder}/train itself and belong to no class: flat.png. Move them into" in notes[2]
+    assert "robin/Thumbs.db" in notes[3]
+
+
+def test_where_only_such_images_are_the_error_names_them(tmp_path):
+    picture(tmp_path / "one" / "train" / "a.png")
+    picture(tmp_path / "one" / "test" / "b.png")
+    with pytest.raises(FileNotFoundError, match="has no class folders. 1 images lie in .*train itself .*: a.png"):
+        read_own_folder(tmp_path / "one")
+    for part in ("train", "test"):
+        picture(tmp_path / "two" / part / "cat" / "lion" / "a.png")
+    with pytest.raises(FileNotFoundError, match="no training image: cat. 1 folders within .*cat/lion"):
+        read_own_folder(tmp_path / "two")
+    picture(tmp_path / "two" / "train" / "cat" / "b.png")
+    with pytest.raises(FileNotFoundError, match="test has no images in class folders.*cat/lion"):
+        read_own_folder(tmp_path / "two")
+    picture(tmp_path / "three" / "a.png")
+    with pytest.raises(FileNotFoundError, match="has no class folders. 1 images lie in .*three itself"):
+        read_own_folder(tmp_path / "three")
 
 
 def test_a_run_on_a_folder_distils_on_its_unlabelled_images(folder, train_args, tmp_path):

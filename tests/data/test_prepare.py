@@ -4,6 +4,7 @@ import hashlib
 import http.server
 import io
 import json
+import os
 import shutil
 import sys
 import tarfile
@@ -153,6 +154,21 @@ def test_a_wrong_checksum_is_removed(pets, server):
     assert contents(pets.root) == []
     server.files["/images.tar.gz"] = pets.body
     prepare(PETS, pets.root, pets.source)
+
+
+def test_a_folder_that_cannot_be_written_is_named_before_a_download(pets, server, tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="nothing can be written in .*file/data .*; name a folder .* with --root"):
+        prepare(PETS, tmp_path / "file" / "data", pets.source)
+    monkeypatch.setitem(SOURCES, "OxfordPets", pets.source)
+    assert main(["prepare", "oxford_pets", "--root", str(tmp_path / "file" / "data")]) == 1
+    assert "error: nothing can be written in" in capsys.readouterr().out
+    (pets.root / "oxford_pets").mkdir(parents=True)
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: path.name != "oxford_pets" and access(path, mode))
+    with pytest.raises(OSError, match="nothing can be written in .*oxford_pets is not writable.; name a folder"):
+        prepare(PETS, pets.root, pets.source)
+    assert server.asked == [] and contents(pets.root) == ["oxford_pets"]
 
 
 def test_hostile_and_strange_archives_leave_nothing(pets, server, tmp_path):

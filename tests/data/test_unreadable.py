@@ -74,6 +74,18 @@ def test_labelled_images_are_replaced_with_their_labels_but_test_images_never(im
         SharedViews(cfg, images, to_red)[4]
 
 
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+@pytest.mark.parametrize("width", [7, 15], ids=["Pillow warns", "Pillow refuses"])
+def test_an_image_of_too_many_pixels_is_one_of_the_unreadable(images, tmp_path, monkeypatch, width, capfd):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20)  # the others have 20
+    assert int(pool(images, 10)[5]["img"]) == 5
+    Image.new("RGB", (width, 3)).save(tmp_path / "5.png")
+    assert int(pool(images, 10)[5]["img"]) == 6
+    assert "5.png" in capfd.readouterr().out
+    with pytest.raises(OSError, match="MAX_UNREADABLE 0 allows: .*5.png"):
+        pool(images, 0)[5]
+
+
 def test_a_programming_error_is_not_taken_for_a_broken_image(images):
     def broken_transform(image):
         raise ValueError("a mistake in the transform")

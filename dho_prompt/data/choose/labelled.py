@@ -1,4 +1,4 @@
-"""How many and which training images are labelled: shots per class, a percentage, or a list of names."""
+"""How many and which training images are labelled: shots per class, a host's choice, a percentage, a list of names."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 
+from dho_prompt.data.choose.host_few_shot import HostFolder, host_few_shot
 from dho_prompt.data.choose.splits import few_shot, namer
 from dho_prompt.data.layouts.contents import some
+from dho_prompt.data.layouts.text import is_missing, numbered_lines
 from dho_prompt.files import PathLike
 
 KEYS = ("DATASET.NUM_SHOTS", "DATASET.LABELED_PERCENT", "DATASET.LABELED_LIST")
@@ -67,13 +69,14 @@ def _even_shares(sizes: dict[int, int], total: int, seed: int) -> dict[int, int]
 def listed(items: Sequence[Any], path: PathLike, root: PathLike) -> list[Any]:
     """The images that a text file names, one a line, ordered by label and name.
 
-    A line is a base name (``n01440764_10026.JPEG``, as in SimCLR's lists) or a path whose end says which image it is
-    (``train/n01440764/n01440764_10026.JPEG``, relative to the image folder). Empty lines are passed over.
+    A line is a base name (``n01440764_10026.JPEG``, as in SimCLR's lists) or a path whose end says which image it is:
+    relative to the image folder (``train/n01440764/n01440764_10026.JPEG``) or to any folder above it
+    (``imagenet/images/train/...``), or as much of that as tells the images apart. Empty lines are passed over.
 
     Args:
         items: objects with ``impath`` and ``label``.
         path: the text file.
-        root: the folder that the names are relative to.
+        root: the folder that the names in messages are relative to.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -81,60 +84,94 @@ def listed(items: Sequence[Any], path: PathLike, root: PathLike) -> list[Any]:
     """
     path = Path(path).expanduser()
     if not path.is_file():
-        raise FileNotFoundError(f"there is no list of labelled images {path} (DATASET.LABELED_LIST)")
-    lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        raise FileNotFoundError(f"the list of labelled images {path} {is_missing(path)} (DATASET.LABELED_LIST)")
+    lines = [line for _, line in numbered_lines(path)]
     if not lines:
         raise ValueError(f"{path} names no image (DATASET.LABELED_LIST)")
-    wanted = {line.rpartition("/")[2] for line in lines}
-    candidates: dict[str, list[tuple[str, Any]]] = defaultdict(list)
-    name_of = namer(root)
+    wanted = {_base(line) for line in lines}
+    candidates: dict[str, list[Any]] = defaultdict(list)
     for item in items:
-        name = name_of(item.impath)
-        base = name.rpartition("/")[2]
+        base = _base(item.impath)
         if base in wanted:
-            candidates[base].append((name, item))
-    found = [_matches(line, candidates) for line in lines]
-    _refuse(path, "not among the training images", [line for line, hits in zip(lines, found) if not hits])
+            candidates[base].append(item)
+    name_of = namer(root)
+    found = [_matches(line, candidates, name_of) for line in lines]
+    _refuse(path, f"not among the training images below {root}", [line for line, hits in zip(lines, found) if not hits])
     _refuse(
         path,
         "in more than one folder (write them as paths)",
-        [f"{line} ({', '.join(name for name, _ in hits)})" for line, hits in zip(lines, found) if len(hits) > 1],
+        [
+            f"{line} ({', '.join(name_of(item.impath) for item in hits)})"
+            for line, hits in zip(lines, found)
+            if len(hits) > 1
+        ],
     )
-    chosen = [hits[0] for hits in found]
+    chosen = [(name_of(item.impath), item) for (item,) in found]
     times = Counter(name for name, _ in chosen)
     _refuse(path, "named more than once", [name for name, count in times.items() if count > 1])
     return [item for _, item in sorted(chosen, key=lambda entry: (entry[1].label, entry[0]))]
 
 
-def _matches(line: str, candidates: dict[str, list[tuple[str, Any]]]) -> list[tuple[str, Any]]:
+def _base(name: str) -> str:
+    return name.rpartition("/")[2]
+
+
+def _matches(line: str, candidates: dict[str, list[Any]], name_of: Callable[[PathLike], str]) -> list[Any]:
+    """The items whose path ends like the line, or the one whose name is the line."""
     line = line[2:] if line.startswith("./") else line
-    hits = candidates.get(line.rpartition("/")[2], [])
-    exact = [hit for hit in hits if hit[0] == line]
-    return exact or [hit for hit in hits if f"/{hit[0]}".endswith(f"/{line}")]
+    hits = [item for item in candidates.get(_base(line), []) if f"/{item.impath}".endswith(f"/{line}")]
+    exact = [item for item in hits if name_of(item.impath) == line]
+    return exact or hits
 
 
-def _refuse(path: Path, what: str, names: list[str], most: int = 5) -> None:
+def _refuse(path: Path, what: str, names: list[str]) -> None:
     if names:
-        more = f" and {len(names) - most} more" if len(names) > most else ""
-        raise ValueError(f"{path} has {len(names)} lines whose images are {what}: {', '.join(names[:most])}{more}")
+        raise ValueError(f"{path} has {len(names)} lines whose images are {what}: {some(names)}")
 
 
-def choose_labelled(items: Sequence[Any], cfg: Any, root: PathLike) -> tuple[list[Any], str]:
+def choose_labelled(
+    items: Sequence[Any], cfg: Any, root: PathLike, host: HostFolder | None = None
+) -> tuple[list[Any], str]:
     """The labelled images that ``cfg`` asks for, and how they were chosen, in words.
 
+    Args:
+        items: objects with ``impath`` and ``label``; those of all classes where :func:`names_images` says so.
+        cfg: the configuration.
+        root: the folder that file names are relative to.
+        host: the data set's folder, if it is one of CoOp's.
+
     Raises:
-        ValueError: more than one of the three keys is set, or one does not fit the images.
+        ValueError: more than one of the keys is set, or one does not fit the images.
     """
     node = cfg.DATASET
     check_one_way(cfg)
     if node.LABELED_LIST:
-        chosen = listed(items, node.LABELED_LIST, root)
-        return chosen, f"the {len(chosen)} images of {node.LABELED_LIST}"
+        path = node.LABELED_LIST.replace("{seed}", str(cfg.SEED))
+        chosen = listed(items, path, root)
+        return chosen, f"the {len(chosen)} images of {path}"
     if node.LABELED_PERCENT:
         chosen = low_shot(items, node.LABELED_PERCENT, cfg.SEED, root)
         return chosen, f"{node.LABELED_PERCENT:g} % of {len(items)} training images"
+    if _is_hosts(cfg):
+        if host is None:
+            raise ValueError(
+                f"DATASET.SPLIT_FEWSHOT is coop, but {node.NAME} is none of the data sets that CoOp has; set it to ours"
+            )
+        chosen, how = host_few_shot(items, node.NUM_SHOTS, cfg.SEED, root, host)
+        print(f"Labelled are {how}")
+        return chosen, how
     chosen = few_shot(items, node.NUM_SHOTS, cfg.SEED, root)
     return chosen, f"{node.NUM_SHOTS} images per class" if node.NUM_SHOTS > 0 else "all training images"
+
+
+def names_images(cfg: Any) -> bool:
+    """Whether the labelled images are named one by one, and so may be of classes that SUBSAMPLE_CLASSES leaves out."""
+    return bool(cfg.DATASET.LABELED_LIST) or _is_hosts(cfg)
+
+
+def _is_hosts(cfg: Any) -> bool:
+    """Whether CoOp's few-shot images are asked for; without shots all images are labelled, in CoOp too."""
+    return cfg.DATASET.get("SPLIT_FEWSHOT", "ours") == "coop" and cfg.DATASET.NUM_SHOTS > 0
 
 
 def check_one_way(cfg: Any) -> None:
@@ -144,8 +181,8 @@ def check_one_way(cfg: Any) -> None:
     given = [f"{key} {value}" for key, value in zip(KEYS, values) if value]
     if len(given) > 1:
         raise ValueError(
-            f"{' and '.join(given)} are both ways to choose the labelled images; set one (off: NUM_SHOTS -1, "
-            "LABELED_PERCENT 0.0, LABELED_LIST '')"
+            f"{' and '.join(given)} are both ways to choose the labelled images; set one (off: NUM_SHOTS -1, which "
+            "'all' in place of the shots gives the scripts; LABELED_PERCENT 0.0; LABELED_LIST '')"
         )
 
 

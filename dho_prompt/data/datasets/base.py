@@ -6,9 +6,11 @@ import math
 from pathlib import Path
 from typing import Any
 
-from dho_prompt.data.choose.labelled import choose_labelled
+from dho_prompt.data.choose.host_few_shot import HostFolder
+from dho_prompt.data.choose.labelled import choose_labelled, names_images
 from dho_prompt.data.choose.splits import few_shot
-from dho_prompt.data.layouts.contents import Contents, ListedImage, refuse_unreadable
+from dho_prompt.data.layouts.contents import Contents, ListedImage
+from dho_prompt.data.layouts.try_images import refuse_unreadable
 from dho_prompt.engine import DatasetBase
 
 HALVES = ("all", "base", "new")
@@ -22,8 +24,9 @@ class NamedClasses(DatasetBase):
 
     Args:
         contents: the classes and the images of each part.
-        cfg: gives DATASET.NUM_SHOTS, LABELED_PERCENT, LABELED_LIST and SUBSAMPLE_CLASSES, DATALOADER.MAX_UNREADABLE
-            and SEED.
+        cfg: gives DATASET.NUM_SHOTS, SPLIT_FEWSHOT, LABELED_PERCENT, LABELED_LIST and SUBSAMPLE_CLASSES,
+            DATALOADER.MAX_UNREADABLE and SEED.
+        host: the data set's folder, if it is one of CoOp's (SPLIT_FEWSHOT coop).
 
     Attributes:
         class_ids: position = label; what the class is called in every data set that has it: the wnid for ImageNet and
@@ -37,7 +40,9 @@ class NamedClasses(DatasetBase):
         OSError: an image of those that are tried cannot be read.
     """
 
-    def __init__(self, contents: Contents, cfg: Any) -> None:
+    def __init__(self, contents: Contents, cfg: Any, host: Optional[HostFolder] = None) -> None:
+        for note in contents.notes:
+            print(f"Note: {note}")
         refuse_unreadable(contents, cfg.DATALOADER.MAX_UNREADABLE)
         self.root = Path(contents.root)
         kept = class_half(len(contents.classnames), cfg.DATASET.SUBSAMPLE_CLASSES, contents.base)
@@ -46,8 +51,8 @@ class NamedClasses(DatasetBase):
         images = tested if train is test else relabel(train, kept)
         if train is test:
             labelled, self.labelled_by = tested, ""
-        elif cfg.DATASET.LABELED_LIST:  # may name images of all classes
-            chosen, self.labelled_by = choose_labelled(train, cfg, self.root)
+        elif names_images(cfg):
+            chosen, self.labelled_by = choose_labelled(train, cfg, self.root, host)
             labelled = relabel(chosen, kept)
         else:
             labelled, self.labelled_by = choose_labelled(images, cfg, self.root)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from dho_prompt.data.choose.host_few_shot import HostFolder
 from dho_prompt.data.datasets.base import NamedClasses, data_root
 from dho_prompt.data.layouts.read import read_contents
-from dho_prompt.data.layouts.table import LAYOUTS, Layout
+from dho_prompt.data.layouts.table import LAYOUTS, TEN, Layout
 
 
 class LaidOut(NamedClasses):
@@ -19,7 +20,9 @@ class LaidOut(NamedClasses):
     layout: Layout
 
     def __init__(self, cfg: Any) -> None:
-        super().__init__(read_contents(self.layout, data_root(cfg)), cfg)
+        root = data_root(cfg)
+        host = HostFolder(root / self.layout.folder, ordered=self.layout in TEN)
+        super().__init__(read_contents(self.layout, root), cfg, host)
 
 
 def _dataset(layout: Layout) -> type:

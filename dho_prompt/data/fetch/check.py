@@ -1,4 +1,4 @@
-"""Say in a second or two, before any model loads, whether a data set is complete."""
+"""Say in a few seconds, before any model loads, whether a data set is complete; on request try every image."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from dho_prompt.data.layouts.contents import Contents, refuse_unreadable
+from dho_prompt.data.layouts.contents import Contents, some
 from dho_prompt.data.layouts.own_folder import read_own_folder
 from dho_prompt.data.layouts.read import read_contents
 from dho_prompt.data.layouts.table import LAYOUTS, Layout, find_layout
+from dho_prompt.data.layouts.try_images import find_unreadable, parts_of, refuse_unreadable
 
 PARTS = ("train", "val", "test")
 
 
-def check(names: Sequence[str], root: Path) -> bool:
+def check(names: Sequence[str], root: Path, every_image: bool = False) -> bool:
     """Read data sets as training would, try a few images of each, and print a table and what is wrong.
 
     A data set with fewer or more images than the full one is right, and a note says so.
@@ -24,6 +25,7 @@ def check(names: Sequence[str], root: Path) -> bool:
     Args:
         names: of data sets, or folders of a user's own images; ``all`` stands for the fifteen of the table.
         root: the folder of the data sets.
+        every_image: try all images, not a few.
 
     Returns:
         Whether all are right.
@@ -34,16 +36,20 @@ def check(names: Sequence[str], root: Path) -> bool:
     rows, notes, wrong = [], [], []
     for name in LAYOUT_NAMES if list(names) == ["all"] else names:
         layout = find_layout(name)
+        title = layout.name if layout else name
         try:
             contents = read_contents(layout, root) if layout else read_own_folder(_folder(name))
-            refuse_unreadable(contents, sample=24)
+            if every_image:
+                _refuse_any(contents, title)
+            else:
+                refuse_unreadable(contents, sample=24)
         except (OSError, ValueError) as error:
             wrong.append(f"{name}: {error}")
             continue
-        rows.append(_row(layout.name if layout else name, contents))
+        rows.append(_row(title, contents))
+        notes += [f"{title}: {note}" for note in contents.notes]
         notes += _size_notes(layout, contents) if layout else []
-    if rows:
-        print(tabulate(rows, headers=("data set", "classes", *PARTS, "per class"), intfmt=","))
+    _print_table(rows)
     for line in notes:
         print(f"note: {line}")
     for line in wrong:
@@ -63,6 +69,25 @@ def _folder(name: str) -> Path:
     return folder
 
 
+def _refuse_any(contents: Contents, title: str) -> None:
+    bad = find_unreadable(contents, title)
+    if bad:
+        count = sum(map(len, parts_of(contents).values()))
+        raise OSError(
+            f"{len(bad)} of its {count:,} images cannot be read: {some(bad, 50)}. Replace them, or unpack the images "
+            "again"
+        )
+
+
+def _print_table(rows: list[list[object]]) -> None:
+    headers = ["data set", "classes", *PARTS, "unlabelled", "per class"]
+    if not any(row[-2] for row in rows):  # only folders of a user's own have unlabelled images
+        headers.remove("unlabelled")
+        rows = [[*row[:-2], row[-1]] for row in rows]
+    if rows:
+        print(tabulate(rows, headers=headers, intfmt=","))
+
+
 def _row(name: str, contents: Contents) -> list[object]:
     train, val, test = contents.train, contents.val, contents.test
     counts = Counter(item.label for item in train).values()
@@ -72,6 +97,7 @@ def _row(name: str, contents: Contents) -> list[object]:
         "-" if train is test else len(train),
         "= test" if val is test else len(val) or "-",
         len(test),
+        len(contents.unlabelled),
         f"{min(counts)}-{max(counts)}",
     ]
 

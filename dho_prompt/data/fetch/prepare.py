@@ -33,7 +33,7 @@ def prepare(layout: Layout, root: Path, source: Source) -> None:
         source: where it comes from.
 
     Raises:
-        OSError: no connection, or the disk is full.
+        OSError: no connection, the disk is full, or the folder cannot be written to.
         ValueError: a download is not what it should be.
         ImportError: a file lies on Google Drive and gdown is not installed.
     """
@@ -60,7 +60,7 @@ def _places(download: Download) -> list[str]:
 
 
 def _get(layout: Layout, download: Download, work: Path, target: Path) -> None:
-    work.mkdir(parents=True, exist_ok=True)
+    _make(work, target)
     try:
         path = fetch(download, work)
         (_lay_out if download.moves else _keep)(download, path, target)
@@ -71,6 +71,19 @@ def _get(layout: Layout, download: Download, work: Path, target: Path) -> None:
     finally:
         if not any(work.iterdir()):
             work.rmdir()
+
+
+def _make(work: Path, target: Path) -> None:
+    """Make the working folder, and see before a download that its result can be put in place."""
+    try:
+        if target.exists() and not os.access(target, os.W_OK | os.X_OK):
+            raise PermissionError(f"{target} is not writable")
+        work.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(
+            f"nothing can be written in {work.parent} ({error}); name a folder that you may write to with --root "
+            "FOLDER, or have this one made writable"
+        ) from error
 
 
 def fetch(download: Download, folder: Path) -> Path:

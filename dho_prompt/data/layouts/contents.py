@@ -12,10 +12,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from PIL import Image
-
-from dho_prompt.files import PathLike
-
 
 class ListedImage:
     """One image, with the attributes of Dassl's Datum. It was seen in a listing, so the disk is not asked again.
@@ -56,6 +52,7 @@ class Contents(NamedTuple):
             images are offered for validation too, as CoOp does for ImageNet.
         base: classes of the base half, where it is not the first half of the list.
         unlabelled: further training images without a label.
+        notes: what was passed over, in words.
     """
 
     classnames: list[str]
@@ -66,6 +63,7 @@ class Contents(NamedTuple):
     test: list[ListedImage]
     base: int | None = None
     unlabelled: Sequence[ListedImage] = ()
+    notes: Sequence[str] = ()
 
 
 def absent(root: Path, names: Iterable[str]) -> list[str]:
@@ -83,49 +81,27 @@ def absent(root: Path, names: Iterable[str]) -> list[str]:
 
 def _files_of(folder: str) -> set[str]:
     try:
-        return {entry.name for entry in os.scandir(folder) if entry.is_file()}
+        return {entry.name for entry in os.scandir(folder) if is_file(entry)}
     except (FileNotFoundError, NotADirectoryError):
         return set()
+
+
+def is_file(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry of a folder is a file or a link to one; a link to itself is neither."""
+    try:
+        return entry.is_file()
+    except OSError:
+        return False
+
+
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry of a folder is a folder or a link to one; a link to itself is neither."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
 
 
 def some(names: Sequence[str], most: int = 5) -> str:
     """The first names, and how many more there are."""
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
-
-
-def refuse_unreadable(contents: Contents, tolerated: int = 0, sample: int = 8) -> None:
-    """Open a few images spread over every part.
-
-    Args:
-        contents: what was read.
-        tolerated: unreadable training images that a run passes over (DATALOADER.MAX_UNREADABLE).
-        sample: images per part.
-
-    Raises:
-        OSError: a test or validation image of the sample, or more than ``tolerated`` (or all) of the training images
-            of the sample, cannot be read.
-    """
-    tried = []
-    for name in ("test", "val", "train"):
-        images = getattr(contents, name)
-        if not images or any(images is other for other in tried):
-            continue
-        tried.append(images)
-        step = max(1, len(images) // sample)
-        chosen = images[::step][:sample]
-        bad = [f"{item.impath} ({why})" for item in chosen for why in [why_unreadable(item.impath)] if why]
-        if len(bad) > (min(tolerated, len(chosen) - 1) if name == "train" else 0):
-            raise OSError(
-                f"{len(bad)} of {len(chosen)} {name} images that were tried cannot be read: {some(bad, 3)}. Replace "
-                "them, or unpack the images again"
-            )
-
-
-def why_unreadable(path: PathLike) -> str:
-    """Why an image cannot be decoded, in words; "" if it can."""
-    try:
-        with Image.open(path) as image:
-            image.load()
-    except (OSError, SyntaxError, ValueError) as error:  # Pillow raises all three on damaged files
-        return str(error).replace(f" {str(path)!r}", "") or type(error).__name__
-    return ""

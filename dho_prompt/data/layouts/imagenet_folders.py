@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dho_prompt.data.layouts.class_folders import class_folder_stamps, list_class_folders
+from dho_prompt.data.layouts.class_folders import Listing, class_folder_stamps, is_image, list_class_folders
 from dho_prompt.data.layouts.contents import Contents, ListedImage, some
 from dho_prompt.data.layouts.split_files import expected
 from dho_prompt.data.layouts.table import IMAGENET, Layout
+from dho_prompt.data.layouts.text import first_word, is_missing, numbered_lines
 
 
 def read_imagenet(layout: Layout, root: Path) -> Contents:
@@ -25,11 +26,11 @@ def read_imagenet(layout: Layout, root: Path) -> Contents:
     """
     wnids, classnames = read_classnames(root / layout.folder / "classnames.txt", expected(layout, root))
     images = root / layout.folder / layout.images
-    parts = {}
     for part in ("train", "val"):
         _check_folder(images / part, layout, root)
-        parts[part] = _items(images / part, wnids, classnames)
-    return Contents(classnames, wnids, images, parts["train"], parts["val"], parts["val"])
+    train, train_notes = _items(images / "train", wnids, classnames)
+    val, val_notes = _items(images / "val", wnids, classnames)
+    return Contents(classnames, wnids, images, train, val, val, notes=[*train_notes, *val_notes])
 
 
 def read_shifted(layout: Layout, root: Path) -> Contents:
@@ -59,8 +60,8 @@ def read_shifted(layout: Layout, root: Path) -> Contents:
         wnids, classnames = folders, [names[wnid] for wnid in folders]
     else:
         folders = wnids
-    test = _items(images, folders, classnames)
-    return Contents(classnames, wnids, images, test, [], test, base=middle)
+    test, notes = _items(images, folders, classnames)
+    return Contents(classnames, wnids, images, test, [], test, base=middle, notes=notes)
 
 
 def read_classnames(path: Path, hint: str = "") -> tuple[list[str], list[str]]:
@@ -71,12 +72,12 @@ def read_classnames(path: Path, hint: str = "") -> tuple[list[str], list[str]]:
         ValueError: a line has no name, or a wnid stands twice.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing; it comes with CoOp's data set instructions. {hint}".rstrip())
+        raise FileNotFoundError(
+            f"{path} {is_missing(path)}; it comes with CoOp's data set instructions. {hint}".rstrip()
+        )
     names: dict[str, str] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        if not line.strip():
-            continue
-        wnid, _, name = line.strip().partition(" ")
+    for number, line in numbered_lines(path):
+        wnid, name = first_word(line)
         if not name or wnid in names:
             reason = "stands twice" if wnid in names else "has no name"
             raise ValueError(
@@ -92,7 +93,7 @@ def read_classnames(path: Path, hint: str = "") -> tuple[list[str], list[str]]:
 def _check_folder(folder: Path, layout: Layout, root: Path) -> None:
     if not folder.is_dir():
         raise FileNotFoundError(f"the folder {folder} is missing; {expected(layout, root)}")
-    flat = next((entry for entry in folder.iterdir() if entry.suffix.lower() in (".jpeg", ".jpg", ".png")), None)
+    flat = next((entry for entry in folder.iterdir() if is_image(entry.name)), None)
     if flat is not None:
         raise ValueError(
             f"{folder} holds images that lie flat ({flat.name}), but they must lie in one folder per class: move each "
@@ -101,11 +102,11 @@ def _check_folder(folder: Path, layout: Layout, root: Path) -> None:
         )
 
 
-_READ: dict[Path, tuple[Any, list[ListedImage]]] = {}
+_READ: dict[Path, tuple[Any, tuple[list[ListedImage], list[str]]]] = {}
 
 
-def _items(folder: Path, folders: Sequence[str], classnames: Sequence[str]) -> list[ListedImage]:
-    """The images of the class folders, which stand in the order of the labels.
+def _items(folder: Path, folders: Sequence[str], classnames: Sequence[str]) -> tuple[list[ListedImage], list[str]]:
+    """The images of the class folders, which stand in the order of the labels, and notes on what is passed over.
 
     The pool of unlabelled images reads the data set a second time: within a process nothing is read twice as long as
     no folder changes.
@@ -119,9 +120,9 @@ def _items(folder: Path, folders: Sequence[str], classnames: Sequence[str]) -> l
     items = []
     for label, (name, classname) in enumerate(zip(folders, classnames)):
         prefix = f"{folder / name}/"
-        items += [ListedImage(prefix, file, label, classname) for file in found[name]]
-    _READ[folder] = (key, items)
-    return items
+        items += [ListedImage(prefix, file, label, classname) for file in found.images[name]]
+    _READ[folder] = (key, (items, found.notes(folder)))
+    return _READ[folder][1]
 
 
 def _numbered(images: Path, count: int) -> list[str]:
@@ -140,14 +141,16 @@ def _numbered(images: Path, count: int) -> list[str]:
     return folders
 
 
-def _compare(folder: Path, names: Sequence[str], found: dict[str, list[str]]) -> None:
-    missing = [name for name in names if not found.get(name)]
+def _compare(folder: Path, names: Sequence[str], found: Listing) -> None:
+    missing = [name for name in names if not found.images.get(name)]
     if missing:
+        besides = "".join(f". {note}" for note in found.notes(folder))
         raise FileNotFoundError(
             f"{folder} has images of {len(names) - len(missing)} of the {len(names)} classes in classnames.txt; "
             f"missing or empty: {some(missing)}. Restore these folders, or remove their lines from classnames.txt"
+            f"{besides}"
         )
-    _refuse_unknown(folder, sorted(found), names)
+    _refuse_unknown(folder, sorted(found.images), names)
 
 
 def _refuse_unknown(folder: Path, found: Sequence[str], names: Sequence[str]) -> None:

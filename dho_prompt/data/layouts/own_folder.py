@@ -7,27 +7,31 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from PIL import Image
-
-from dho_prompt.data.layouts.class_folders import class_folder_stamps, list_class_folders
-from dho_prompt.data.layouts.contents import Contents, ListedImage, some
+from dho_prompt.data.layouts.class_folders import class_folder_stamps, is_image, list_class_folders
+from dho_prompt.data.layouts.contents import Contents, ListedImage, is_file, some
+from dho_prompt.data.layouts.text import first_word, numbered_lines
+from dho_prompt.data.layouts.unlabelled_folder import images_below
 
 SHARES = {"train": 0.5, "val": 0.2, "test": 0.3}  # CoOp's, for the data sets that it splits itself
+UNLABELLED = ("unlabelled", "unlabeled")
 TREE = """\
   train/<class>/*    training images
   test/<class>/*     test images
   val/<class>/*      validation images (may be missing)
   unlabelled/**      further training images without labels (may be missing)
-  classnames.txt     lines '<class folder><tab or space><name>' (may be missing: the folders' names are the classes')
+  classnames.txt     lines '<class folder><tab or space><name>' (may be missing: the folders' names are the classes)
 or, to be split into train, val and test (50, 20 and 30 % of each class):
   <class>/*"""
+
+Classes = dict[str, list[str]]  # class folder -> names of its images below the data set's folder
 
 
 def read_own_folder(folder: Path) -> Contents:
     """Class folders, either below ``train``, ``test`` and perhaps ``val``, or alone and then split by a hash.
 
     The split follows from the file names alone, so it is the same everywhere and does not change with other classes.
-    Files that are no images by their ending, and hidden ones, are passed over.
+    Hidden files are passed over. So are files that are no images by their ending, images outside of class folders and
+    folders within class folders; the notes of what is returned name them.
 
     Args:
         folder: see the tree in :data:`TREE`.
@@ -44,16 +48,20 @@ def read_own_folder(folder: Path) -> Contents:
                 f"{folder} has the folder train, but no folder test. Add it, or give the class folders alone to have "
                 f"them split; a data set of your own looks like\n{TREE}"
             )
-        found = {part: _listed(folder, part) for part in SHARES}
+        found, notes = {}, []
+        for part in SHARES:
+            found[part], besides = _listed(folder, part)
+            notes += besides
     else:
-        found = _split(_listed(folder, ""))
+        classes, notes = _listed(folder, "")
+        found = _split(classes)
         counts = {part: sum(map(len, classes.values())) for part, classes in found.items()}
         print(
             f"{folder} has class folders alone: {counts['train']} of their images are for training, {counts['val']} "
             f"for validation and {counts['test']} for testing, chosen by a hash of their names"
         )
     ids = sorted(found["train"])
-    _check_classes(folder, ids, found)
+    _check_classes(folder, ids, found, notes)
     names = _names(folder / "classnames.txt", ids)
 
     def items(part: str) -> list[ListedImage]:
@@ -64,31 +72,42 @@ def read_own_folder(folder: Path) -> Contents:
         ]
 
     train, val, test = (items(part) for part in SHARES)
-    return Contents(names, ids, folder, train, val, test, unlabelled=_unlabelled(folder / "unlabelled"))
+    unlabelled: list[ListedImage] = []
+    for name in UNLABELLED:
+        images, besides = images_below(folder / name, folder)
+        unlabelled += images
+        notes += besides
+    return Contents(names, ids, folder, train, val, test, unlabelled=unlabelled, notes=notes)
 
 
-def _is_image(name: str) -> bool:
-    Image.init()
-    return os.path.splitext(name)[1].lower() in Image.EXTENSION
-
-
-def _listed(folder: Path, part: str) -> dict[str, list[str]]:
-    """Class folder -> names of its images relative to ``folder``, sorted."""
+def _listed(folder: Path, part: str) -> tuple[Classes, list[str]]:
+    """The images of each class, sorted, and notes on what lies there besides."""
     where = folder / part
     if not where.is_dir():
-        return {}
+        return {}, []
     stamps = class_folder_stamps(where)
     if not part:
-        stamps.pop("unlabelled", None)
-    return {
-        name: [(Path(part) / name / file).as_posix() for file in files if _is_image(file)]
-        for name, files in list_class_folders(where, stamps).items()
+        stamps = {name: stamp for name, stamp in stamps.items() if name not in UNLABELLED}
+    listing = list_class_folders(where, stamps)
+    classes = {
+        name: [(Path(part) / name / file).as_posix() for file in files] for name, files in listing.images.items()
     }
+    notes = listing.notes(where)
+    with os.scandir(where) as entries:
+        flat = sorted(
+            entry.name for entry in entries if is_image(entry.name) and entry.name[0] != "." and is_file(entry)
+        )
+    if flat:
+        notes.append(
+            f"{len(flat)} images lie in {where} itself and belong to no class: {some(flat)}. Move them into the "
+            "folders of their classes, or into unlabelled"
+        )
+    return classes, notes
 
 
-def _split(classes: dict[str, list[str]]) -> dict[str, dict[str, list[str]]]:
+def _split(classes: Classes) -> dict[str, Classes]:
     """Each class's images in the order of their hash: the first half is for training. Each part has one at least."""
-    found: dict[str, dict[str, list[str]]] = {part: {} for part in SHARES}
+    found: dict[str, Classes] = {part: {} for part in SHARES}
     for name, files in classes.items():
         if 0 < len(files) < 3:
             raise ValueError(
@@ -103,12 +122,13 @@ def _split(classes: dict[str, list[str]]) -> dict[str, dict[str, list[str]]]:
     return found
 
 
-def _check_classes(folder: Path, ids: list[str], found: dict[str, dict[str, list[str]]]) -> None:
+def _check_classes(folder: Path, ids: list[str], found: dict[str, Classes], notes: Sequence[str]) -> None:
+    besides = "".join(f". {note}" for note in notes)
     if not ids:
-        raise FileNotFoundError(f"{folder} has no class folders; a data set of your own looks like\n{TREE}")
+        raise FileNotFoundError(f"{folder} has no class folders{besides}; a data set of your own looks like\n{TREE}")
     empty = [name for name in ids if not found["train"][name]]
     if empty:
-        raise FileNotFoundError(f"{len(empty)} classes of {folder} have no training image: {some(empty)}")
+        raise FileNotFoundError(f"{len(empty)} classes of {folder} have no training image: {some(empty)}{besides}")
     for part in ("val", "test"):
         unknown = sorted(set(found[part]) - set(ids))
         if unknown:
@@ -116,7 +136,7 @@ def _check_classes(folder: Path, ids: list[str], found: dict[str, dict[str, list
                 f"{folder / part} has {len(unknown)} classes that {folder / 'train'} has not: {some(unknown)}"
             )
     if not any(found["test"].values()):
-        raise FileNotFoundError(f"{folder / 'test'} has no images in class folders")
+        raise FileNotFoundError(f"{folder / 'test'} has no images in class folders{besides}")
 
 
 def _names(path: Path, ids: Sequence[str]) -> list[str]:
@@ -124,26 +144,13 @@ def _names(path: Path, ids: Sequence[str]) -> list[str]:
     if not path.is_file():
         return list(ids)
     names: dict[str, str] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        if not line.strip():
-            continue
-        class_id, _, name = line.strip().partition("\t" if "\t" in line else " ")
-        if class_id not in ids or class_id in names or not name.strip():
-            reason = "stands twice" if class_id in names else "is no class folder" if name.strip() else "has no name"
+    for number, line in numbered_lines(path):
+        class_id, name = (part.strip() for part in line.split("\t", 1)) if "\t" in line else first_word(line)
+        if class_id not in ids or class_id in names or not name:
+            reason = "stands twice" if class_id in names else "is no class folder" if name else "has no name"
             raise ValueError(f"{path} line {number}: {class_id!r} {reason}; each line is '<class folder><tab><name>'")
-        names[class_id] = name.strip()
+        names[class_id] = name
     missing = [class_id for class_id in ids if class_id not in names]
     if missing:
         raise ValueError(f"{path} does not name {len(missing)} class folders: {some(missing)}")
     return [names[class_id] for class_id in ids]
-
-
-def _unlabelled(folder: Path) -> list[ListedImage]:
-    """All images below ``folder``, however deep."""
-    found = []
-    for parent, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        found += [
-            ListedImage(f"{parent}/", name) for name in sorted(files) if not name.startswith(".") and _is_image(name)
-        ]
-    return found

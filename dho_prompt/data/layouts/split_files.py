@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from dho_prompt.data.layouts.contents import Contents, ListedImage, absent, some
 from dho_prompt.data.layouts.table import Layout, tree
+from dho_prompt.data.layouts.text import first_word, is_missing, numbered_lines
 from dho_prompt.files import read_json
 
 PARTS = ("train", "val", "test")
@@ -72,7 +73,7 @@ def read_split(path: Path) -> Split:
         ValueError: it is cut short or of another form.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"the split file {path} is missing")
+        raise FileNotFoundError(f"the split file {path} {is_missing(path)}")
     try:
         content = read_json(path)
     except ValueError as error:
@@ -119,14 +120,14 @@ def read_variants(folder: Path) -> Split:
         FileNotFoundError: a list is missing.
         ValueError: a line names no known variant.
     """
-    classnames = [line for line in _lines(folder / "variants.txt") if line]
+    classnames = [line for _, line in _lines(folder / "variants.txt")]
     labels = {name: label for label, name in enumerate(classnames)}
     parts: dict[str, list[tuple[str, int]]] = {}
     for part in PARTS:
         path = folder / f"images_variant_{part}.txt"
         parts[part] = []
-        for number, line in enumerate(_lines(path), start=1):
-            image, _, variant = line.partition(" ")
+        for number, line in _lines(path):
+            image, variant = first_word(line)
             if variant not in labels or "/" in image:
                 raise ValueError(f"{path} line {number}: {line!r} is not '<image> <variant of variants.txt>'")
             parts[part].append((f"{image}.jpg", labels[variant]))
@@ -137,7 +138,7 @@ def read_variants(folder: Path) -> Split:
     return Split(classnames, parts)
 
 
-def _lines(path: Path) -> list[str]:
+def _lines(path: Path) -> list[tuple[int, str]]:
     if not path.is_file():
-        raise FileNotFoundError(f"the list {path} is missing")
-    return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        raise FileNotFoundError(f"the list {path} {is_missing(path)}")
+    return numbered_lines(path)
