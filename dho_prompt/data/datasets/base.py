@@ -40,7 +40,7 @@ class NamedClasses(DatasetBase):
         OSError: an image of those that are tried cannot be read.
     """
 
-    def __init__(self, contents: Contents, cfg: Any, host: Optional[HostFolder] = None) -> None:
+    def __init__(self, contents: Contents, cfg: Any, host: HostFolder | None = None) -> None:
         for note in contents.notes:
             print(f"Note: {note}")
         refuse_unreadable(contents, cfg.DATALOADER.MAX_UNREADABLE)
