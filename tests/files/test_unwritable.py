@@ -2,6 +2,7 @@
 
 import errno
 import os
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -22,21 +23,24 @@ def large_tensor(file):
     torch.save({"w": torch.zeros(LARGE)}, file)
 
 
-@pytest.fixture
+@contextmanager
 def small_files():
-    """Files of this process may have 64 KiB, as by ulimit -f."""
+    """Files of this process may have 64 KiB, as by ulimit -f; only here, for the log of the tests may be larger."""
     resource = pytest.importorskip("resource")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.mark.parametrize("write", [large, large_tensor])
-def test_a_limit_on_the_size_of_files(tmp_path, small_files, write):
+def test_a_limit_on_the_size_of_files(tmp_path, write):
     path = tmp_path / "model.pt"
     path.write_bytes(b"old")
-    with pytest.raises(OSError, match="model.pt is larger than this process may write.*ulimit -f unlimited") as caught:
+    words = "model.pt is larger than this process may write.*ulimit -f unlimited"
+    with pytest.raises(OSError, match=words) as caught, small_files():
         atomic_write(path, write)
     assert caught.value.errno == errno.EFBIG and "it resumes" in str(caught.value)
     assert path.read_bytes() == b"old" and os.listdir(tmp_path) == ["model.pt"]
