@@ -156,11 +156,11 @@ class Run(Resumable):
         cfg, self._training = self.cfg, True
         if self.distils:
             self._take_teacher()
+        super().before_train()  # may refuse what the checkpoints are of, before anything is written
         folder.begin_run(cfg.OUTPUT_DIR, plain(cfg))
         root = getattr(self.dm.dataset, "root", Path(cfg.DATASET.ROOT))
         self.split = split_record(self.dm.dataset.train_x, self.pool, root)
         keep_split(Path(cfg.OUTPUT_DIR) / folder.SPLIT, self.split)
-        super().before_train()
 
     def _take_teacher(self) -> None:
         with untouched_rng():
