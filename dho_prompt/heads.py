@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dho_prompt.nonlinear_head import NonLinearHead
 from dho_prompt.students.base import Student
 
 OPENAI_ZETA = 0.01  # of the published CLIPs
@@ -89,6 +90,8 @@ def student_head(
     kind: str = "cosine",
     start: str = "language",
     zeta: float = 0.0,
+    hidden: int = 0,
+    dropout: float = 0.1,
 ) -> nn.Module:
     """:func:`make_head` on the features of a student.
 
@@ -96,14 +99,17 @@ def student_head(
         student: gives the number of features and, for a start from language, the text features.
         classnames: one name per class.
         templates: prompt templates of the language-aware start.
-        kind: ``cosine`` or ``linear``.
-        start: ``language`` or ``kaiming``.
+        kind: ``cosine``, ``linear`` or ``nonlinear`` (:class:`~dho_prompt.nonlinear_head.NonLinearHead`).
+        start: ``language`` or ``kaiming``; a non-linear head has no rows to start from language.
         zeta: temperature of a cosine head; 0 takes the student's own, with which a cosine head that starts from
             language is the zero-shot classifier, or 0.01 if it has none.
+        hidden, dropout: of a non-linear head.
 
     Raises:
         ValueError: ``start`` is language, but the student has no text tower.
     """
+    if kind == "nonlinear":
+        return NonLinearHead(student.embed_dim, len(classnames), hidden, dropout)
     text_features = student.text_features(classnames, templates) if start == "language" else None
     if start == "language" and text_features is None:
         raise ValueError(

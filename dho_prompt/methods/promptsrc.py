@@ -126,11 +126,12 @@ class PromptSRCMethod(TextPromptMethod):
                 )
         return self._frozen_text
 
-    def forward(self, images: Tensor, labelled: int | None = None) -> MethodOutput:
+    def forward(self, images: Tensor, labelled: int | None = None, all_logits: bool = False) -> MethodOutput:
         features, text_features = self.encode_image(images), self.text_features()
-        logits = cosine_logits(features[:labelled], text_features, self.clip.logit_scale)
+        whole = cosine_logits(features if all_logits else features[:labelled], text_features, self.clip.logit_scale)
+        logits, others = whole[:labelled], whole[labelled:] if all_logits else None
         if not torch.is_grad_enabled():
-            return MethodOutput(features, logits, {})
+            return MethodOutput(features, logits, {}, others)
         frozen_text, frozen_image = self.frozen_text_features(), self.student(images[:labelled])
         terms = self_regularisation(
             logits,
@@ -142,7 +143,8 @@ class PromptSRCMethod(TextPromptMethod):
             self.text_weight,
             self.image_weight,
         )
-        return MethodOutput(features, logits, {f"loss_scl_{name}": term for name, term in terms._asdict().items()})
+        extra = {f"loss_scl_{name}": term for name, term in terms._asdict().items()}
+        return MethodOutput(features, logits, extra, others)
 
     def before_training(self, done: int, epochs: int) -> None:
         if self._average is not None and self._average.epochs_done != done < epochs:
