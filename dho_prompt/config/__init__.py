@@ -181,7 +181,9 @@ declare(
             1, "equal parts that a batch is computed in, one after the other, to save memory", Whole(1, 4096)
         ),
         "CLIP_NORM": Setting(
-            0.0, "largest norm of the gradient of all that is trained", Number(0, open_least=True, special=0, meaning="any")
+            0.0,
+            "largest norm of the gradient of all that is trained",
+            Number(0, open_least=True, special=0, meaning="any"),
         ),
         "DECAY_ALL": Setting(True, "decay biases and the weights of normalisations too, as published"),
         "EMA": Setting(

@@ -24,7 +24,7 @@ class CEKDFeature(Objective):
     name = "ce_kd_feature"
     needs_teacher_features = True
 
-    def __init__(self, projector: Projector, loss: DHOLoss, weight: float = 2000.0, labelled: bool = False) -> None:
+    def __init__(self, projector: Projector, loss: DHOLoss, weight: float = 0.0, labelled: bool = False) -> None:
         super().__init__()
         self.projector, self.loss, self.weight, self.labelled = projector, loss, weight, labelled
 

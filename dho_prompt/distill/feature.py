@@ -13,7 +13,9 @@ declare(
     "TRAINER.DHO",
     {
         "FEATURE_WEIGHT": Setting(
-            2000.0, "factor of the squared distance of features in kd_feature and ce_kd_feature (CLIP-KD's)", Number(0)
+            0.0,
+            "factor of the mean squared distance of features in kd_feature and ce_kd_feature",
+            Number(0, 1e9, special=0, meaning="twice the teacher's feature size: CLIP-KD's 2000 at 1000 features"),
         ),
     },
 )
@@ -29,7 +31,7 @@ class Projector(nn.Linear):
             return super().forward(features.to(self.weight.dtype))
 
 
-def feature_distance(projected: Tensor, teacher_features: Tensor, weight: float = 2000.0) -> Tensor:
+def feature_distance(projected: Tensor, teacher_features: Tensor, weight: float = 0.0) -> Tensor:
     """``weight`` times the mean squared difference of features at length 1.
 
     CLIP-KD's weight of 2000 brings the mean over some 1000 components to the size of a cross-entropy. The paper gives
@@ -37,7 +39,7 @@ def feature_distance(projected: Tensor, teacher_features: Tensor, weight: float 
 
     Args:
         projected, teacher_features: (images, d) each, of any length; no gradient flows into the teacher's.
-        weight: factor, >= 0.
+        weight: factor; 0 takes 2 d, which makes the distance 4 (1 - cos) whatever d is.
 
     Returns:
         A scalar, 0 without images.
@@ -53,4 +55,4 @@ def feature_distance(projected: Tensor, teacher_features: Tensor, weight: float 
     if len(projected) == 0:
         return projected.sum()
     teacher = F.normalize(teacher_features.detach().float(), dim=-1)
-    return weight * F.mse_loss(F.normalize(projected.float(), dim=-1), teacher)
+    return (weight or 2 * projected.shape[1]) * F.mse_loss(F.normalize(projected.float(), dim=-1), teacher)

@@ -49,7 +49,7 @@ class KDFeature(Objective):
     name = "kd_feature"
     needs_teacher_features = True
 
-    def __init__(self, head: TextClassifier, weight: float = 2000.0, labelled: bool = False) -> None:
+    def __init__(self, head: TextClassifier, weight: float = 0.0, labelled: bool = False) -> None:
         super().__init__()
         self.head, self.weight, self.labelled = head, weight, labelled
 

@@ -159,4 +159,3 @@ class NetworkStudent(Student):
 def has_batch_statistics(network: nn.Module) -> bool:
     """Whether the images of a batch influence each other's features in training."""
     return any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in network.modules())
-

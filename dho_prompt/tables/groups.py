@@ -66,6 +66,12 @@ def host_name(name: str) -> str:
     return name[: -len(DHO)] if name.endswith(DHO) else name
 
 
+def rival_number(name: str) -> int | None:
+    """Which of :data:`RIVALS` a row is of; None for a plain method and for DHO."""
+    place = _rival(name)[1]
+    return place - 1 if 0 < place <= len(RIVALS) else None
+
+
 def _rival(name: str) -> tuple[str, int]:
     """A row's name without objective and images, and the place of its objective among the rows: plain, rivals, DHO."""
     name = name[: -len(ALONE)] if name.endswith(ALONE) else name

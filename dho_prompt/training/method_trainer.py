@@ -117,7 +117,9 @@ class MethodTrainer(Run, TrainerX):
     def build_model(self) -> None:
         super().build_model()
         decay = self.cfg.OPTIM.EMA if self.trains else 0
-        self.average = MovingAverage({name: self._models[name] for name in self.get_model_names()}, decay) if decay else None
+        self.average = (
+            MovingAverage({name: self._models[name] for name in self.get_model_names()}, decay) if decay else None
+        )
 
     def build_schedule(self, optimizer: Any, settings: Any) -> Any:
         if settings.SCHEDULE_BY == "epoch":
