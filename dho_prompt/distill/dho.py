@@ -10,7 +10,7 @@ from dho_prompt.config import HEAD_STARTS, HEADS, Setting, declare
 from dho_prompt.config.ranges import MOST, SHARE, Number, Whole
 from dho_prompt.data.choose.pool import POOLS
 from dho_prompt.data.classes import UnknownClasses
-from dho_prompt.distill.base import KD_HEAD, Terms
+from dho_prompt.distill.base import Terms
 from dho_prompt.distill.two_heads import TwoHeads
 from dho_prompt.inference import Prediction, blend, search_mix
 from dho_prompt.losses import DHOLoss

@@ -14,8 +14,8 @@ declare(
     {
         "KD_ON": Setting(
             "paper",
-            "images that single-head rivals distil: unlabeled, both, or what the paper says of each (ce_kd both, Eq. 3; "
-            "kd and those on features unlabeled, Sec. 4.1)",
+            "images that single-head rivals distil: unlabeled, both, or what the paper says of each (ce_kd both, "
+            "Eq. 3; kd and those on features unlabeled, Sec. 4.1)",
             ("paper", "unlabeled", "both"),
         ),
     },

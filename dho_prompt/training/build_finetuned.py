@@ -82,8 +82,8 @@ def _network_student(cfg: Any, name: Any, weights: str, drop_path: float) -> Net
 def _checkpoint_activations(network: nn.Module, name: str) -> None:
     if has_batch_statistics(network):
         raise ValueError(
-            f"TRAINER.FINETUNE.CHECKPOINT_ACTIVATIONS is True, but {name} keeps batch statistics, which a second forward "
-            "pass would update twice; set it to False"
+            f"TRAINER.FINETUNE.CHECKPOINT_ACTIVATIONS is True, but {name} keeps batch statistics, which a second "
+            "forward pass would update twice; set it to False"
         )
     if not hasattr(network, "set_grad_checkpointing"):
         raise ValueError(

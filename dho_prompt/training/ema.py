@@ -58,7 +58,8 @@ class MovingAverage:
         """
         if STATE not in state:
             raise ValueError(
-                "the checkpoint holds no moving average of the weights; resume with OPTIM.EMA 0, or train from the start"
+                "the checkpoint holds no moving average of the weights; resume with OPTIM.EMA 0, or train from the "
+                "start"
             )
         self.average = {
             name: {key: value.clone() for key, value in weights.items()} for name, weights in state[STATE].items()

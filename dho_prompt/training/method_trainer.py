@@ -14,9 +14,9 @@ from dho_prompt.config import check_choice, check_settings
 from dho_prompt.data.batches.batch import Batch
 from dho_prompt.data.batches.views import SharedCrop
 from dho_prompt.data.choose.labelled import check_labels
+from dho_prompt.distill.base import Terms
 from dho_prompt.engine import DataManager, TrainerX, compute_accuracy, load_checkpoint, load_strictly
 from dho_prompt.engine.schedules import warmup_cosine
-from dho_prompt.distill.base import Terms
 from dho_prompt.methods.base import Method
 from dho_prompt.runs.saved_classes import refuse_other_classes
 from dho_prompt.students.base import Student

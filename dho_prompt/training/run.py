@@ -107,7 +107,7 @@ class Run(Resumable):
 
     def build_data_loader(self) -> None:
         cfg = self.cfg
-        self.distils = type(self).distils and cfg.TRAINER.DHO.OBJECTIVE != CE.name
+        self.distils = type(self).distils and cfg.TRAINER.DHO.OBJECTIVE != "ce"
         self.crop = self.read_data()
         refuse_ignored_choice(cfg, self.dm.dataset)
         classes = known_classes(self.dm)

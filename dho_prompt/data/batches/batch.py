@@ -43,8 +43,8 @@ class Batch:
             fitting = [n for n in range(1, 65) if self.labelled % n == 0 and unlabelled % n == 0]
             raise ValueError(
                 f"OPTIM.ACCUMULATE is {count}, but a step has {self.labelled} labelled and {unlabelled} unlabelled "
-                f"images, which {count} parts do not share equally; it may be {', '.join(map(str, fitting))} with these "
-                "batch sizes"
+                f"images, which {count} parts do not share equally; it may be {', '.join(map(str, fitting))} with "
+                "these batch sizes"
             )
         size, size_u = self.labelled // count, unlabelled // count
         sizes = {key: size_u if key.endswith("_u") else size for key in self.content}
