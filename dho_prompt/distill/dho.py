@@ -45,7 +45,10 @@ declare(
             OBJECTIVES,
         ),
         "HEAD": Setting(
-            "cosine", "KD head: cosine (aligned, Eq. 10), linear, or nonlinear (App. E.2)", (*HEADS, "nonlinear")
+            "cosine",
+            "KD head: cosine (aligned, Eq. 10), linear, nonlinear (App. E.2), or scaled (the authors' code for CLIP "
+            "students: unit features, weights as they are, a bias, divided by zeta)",
+            (*HEADS, "nonlinear", "scaled"),
         ),
         "HEAD_HIDDEN": Setting(
             0, "width inside a nonlinear head", Whole(1, MOST, special=0, meaning="the student's feature size")

@@ -31,9 +31,10 @@ def method_of(**options):
     return method
 
 
-IMAGES = torch.randn(5, 3, 8, 8, generator=torch.Generator().manual_seed(2)) * torch.tensor([1, 1, 1, 4.0, 4.0])[
-    :, None, None, None
-]
+IMAGES = (
+    torch.randn(5, 3, 8, 8, generator=torch.Generator().manual_seed(2))
+    * torch.tensor([1, 1, 1, 4.0, 4.0])[:, None, None, None]
+)
 
 
 def statistics(method):
@@ -99,7 +100,11 @@ def test_a_non_linear_head():
     assert NonLinearHead(6, 3).layers[0].out_features == 6 and head(features.half()).dtype == torch.float32
 
 
-NETWORK = {"MODEL.BACKBONE.NAME": "resnet18", "TRAINER.FINETUNE.HEAD_INIT": "kaiming", "TRAINER.DHO.HEAD_INIT": "kaiming"}
+NETWORK = {
+    "MODEL.BACKBONE.NAME": "resnet18",
+    "TRAINER.FINETUNE.HEAD_INIT": "kaiming",
+    "TRAINER.DHO.HEAD_INIT": "kaiming",
+}
 
 
 @pytest.mark.parametrize(

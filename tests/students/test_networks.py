@@ -120,7 +120,10 @@ def test_weights_that_cannot_be_fetched(monkeypatch, tmp_path):
         raise OSError("no route")
 
     monkeypatch.setattr(torch.hub, "download_url_to_file", fail)
-    for name, file in (("torchvision:resnet50:dino", "dino_resnet50_pretrain.pth"), ("torchvision:resnet18:DEFAULT", "")):
+    for name, file in (
+        ("torchvision:resnet50:dino", "dino_resnet50_pretrain.pth"),
+        ("torchvision:resnet18:DEFAULT", ""),
+    ):
         if not file:
             continue
         with pytest.raises(FileNotFoundError, match=rf"no route.*https://.*{file}.*put it at {tmp_path}.*{file}"):
