@@ -122,10 +122,8 @@ def test_weights_that_cannot_be_fetched(monkeypatch, tmp_path):
     monkeypatch.setattr(torch.hub, "download_url_to_file", fail)
     for name, file in (
         ("torchvision:resnet50:dino", "dino_resnet50_pretrain.pth"),
-        ("torchvision:resnet18:DEFAULT", ""),
+        ("torchvision:resnet18:IMAGENET1K_V1", "resnet18-f37072fd.pth"),
     ):
-        if not file:
-            continue
         with pytest.raises(FileNotFoundError, match=rf"no route.*https://.*{file}.*put it at {tmp_path}.*{file}"):
             network_weights(parse_network(name))
 
