@@ -7,7 +7,8 @@
 #   DATA=data       folder of the data sets            OUTPUT=output     folder of the results
 #   SEEDS="1 2 3"   seeds                              PYTHON=python
 #   METHODS="..."   trainers to run and compare; behind a name with DHO -labeled trains it on the labelled images alone,
-#                   -ce_kd or another TRAINER.DHO.OBJECTIVE trains that rival
+#                   -ce_kd or another TRAINER.DHO.OBJECTIVE trains that rival; CoOp-caspl and PromptSRC-caspl are
+#                   CasPL's two stages
 #   CFG=name        a file of configs/trainers/<trainer> (default: the data set's own, else the paper's)
 #   TAG=name        sets runs with other overrides apart
 # Finished seeds are passed over, interrupted ones resume.
@@ -25,7 +26,7 @@ compare() {
     shift 4
     if [ $# -lt 2 ] || [ -z "$1" ]; then
         echo "bash scripts/$name.sh DATASET SHOTS|PERCENT%|all [KEY VALUE ...]   METHODS=\"$methods\"" >&2
-        sed -n '3,15s/^# \{0,1\}//p' scripts/common.sh >&2
+        sed -n '3,16s/^# \{0,1\}//p' scripts/common.sh >&2
         exit 2
     fi
     local dataset=$1 shots=$2 action=${ACTION:-train} labelled folders=() missing=() evaluated= method seed cfg
@@ -92,16 +93,27 @@ train_run() {
     local kind=()
     case $method in
         *-labeled) kind=(TRAINER.DHO.UNLABELED none) ;;
+        *-caspl)
+            local first=$OUTPUT/$dataset/$method-boost/$run/seed$seed node
+            node=$(echo "${method%-caspl}" | tr a-z A-Z)
+            train "${method%-caspl}DHO" "$first" TRAINER.DHO.OBJECTIVE kd "$@"
+            kind=("TRAINER.$node.BOOST" "$first")
+            ;;
         *-*) kind=(TRAINER.DHO.OBJECTIVE "${method#*-}") ;;
     esac
+    train "${method%%-*}" "$OUTPUT/$dataset/$method/$run/seed$seed" ${kind[@]+"${kind[@]}"} "$@"
+}
+
+# train TRAINER FOLDER [KEY VALUE ...]
+train() {
     "$PYTHON" -m dho_prompt.train \
         --root "$DATA" \
         --seed "$seed" \
-        --trainer "${method%%-*}" \
+        --trainer "$1" \
         --dataset-config-file "configs/datasets/$dataset.yaml" \
         --config-file "$configs/$cfg.yaml" \
-        --output-dir "$OUTPUT/$dataset/$method/$run/seed$seed" \
-        "${labelled[@]}" ${kind[@]+"${kind[@]}"} "$@"
+        --output-dir "$2" \
+        "${labelled[@]}" "${@:3}"
 }
 
 train_table() {

@@ -13,6 +13,7 @@ from dho_prompt.tables.results import Result, where
 
 ALONE = ", labeled only"
 RIVALS = {  # objectives other than DHO as Table 1 calls them, in its order
+    "caspl": "CasPL",
     "kd": "KD (logit)",
     "kd_feature": "KD (feature)",
     "ce_kd_feature": "CE+KD (feature)",
@@ -55,6 +56,8 @@ def row_name(result: Result) -> str:
     name, objective = result["trainer"], result.get("objective", "dho")
     if "teacher" not in result and name.endswith(DHO):  # TRAINER.DHO.OBJECTIVE ce
         name = name[: -len(DHO)]
+    elif any(isinstance(node, dict) and node.get("BOOST") for node in result["config"].get("TRAINER", {}).values()):
+        name += f", {RIVALS['caspl']}"
     elif objective in RIVALS:
         name = f"{name[: -len(DHO)] if name.endswith(DHO) else name}, {RIVALS[objective]}"
     return name + (ALONE if alone else "")

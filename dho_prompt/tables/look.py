@@ -20,6 +20,7 @@ HUES = (
 )
 MARKERS = (("s", "D", "o"), ("v", "P", "X"))
 RIVALS_LOOK = (  # of objectives other than DHO, in the order of groups.RIVALS
+    ("#56B4E9", "*"),
     ("#E69F00", "^"),
     ("#D55E00", "v"),
     ("#CC79A7", "P"),
