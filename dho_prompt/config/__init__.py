@@ -177,6 +177,20 @@ declare(
         "WARMUP_STEPS": Setting(
             0, "iterations of linear warm-up before the cosine of SCHEDULE_BY iteration (Table 11)", Whole(0, MOST)
         ),
+        "ACCUMULATE": Setting(
+            1, "equal parts that a batch is computed in, one after the other, to save memory", Whole(1, 4096)
+        ),
+        "CLIP_NORM": Setting(
+            0.0,
+            "largest norm of the gradient of all that is trained",
+            Number(0, open_least=True, special=0, meaning="any"),
+        ),
+        "DECAY_ALL": Setting(True, "decay biases and the weights of normalisations too, as published"),
+        "EMA": Setting(
+            0.0,
+            "decay of a moving average of the weights, which is what remains at the end",
+            Number(0, 1, open_least=True, open_most=True, special=0, meaning="none"),
+        ),
     },
 )
 _DECLARED["TORCH_THREADS"] = Setting(0, "CPU threads of PyTorch", Whole(1, 1024, 0, "PyTorch's own choice"))

@@ -118,9 +118,9 @@ def _protocol(method: str, seeds: Sequence[Result]) -> str:
         f"{first['epochs']} epochs",
         "images not recorded" if splits[0] is None else f"{splits[0]['labelled']} labelled",
     ]
-    if "mix" in first:
+    if "teacher" in first:
         pool = [] if splits[0] is None else [f"{splits[0]['unlabelled']} unlabelled"]
-        parts += [*pool, f"teacher {first['teacher']['name']}", _mixes(seeds)]
+        parts += [*pool, f"teacher {first['teacher']['name']}", *([_mixes(seeds)] if "mix" in first else [])]
     parts += [f"splits {' '.join(split['hash'][:8] for split in splits if split is not None)}"]
     parts += [f"engine {first['engine']}", f"torch {first['versions'].get('torch', '?')}", first["device"]]
     return ", ".join(parts)

@@ -28,7 +28,7 @@ def check_names(cfg: Any, training: bool) -> None:
     for name in cfg.TEST.SHIFTED_SETS:
         _registered(DATASET_REGISTRY, "data set", "TEST.SHIFTED_SETS", name)
     _registered(EVALUATOR_REGISTRY, "evaluator", "TEST.EVALUATOR", cfg.TEST.EVALUATOR)
-    if training and getattr(trainer, "distils", False):
+    if training and getattr(trainer, "distils", False) and cfg.TRAINER.DHO.OBJECTIVE != "ce":
         check_teacher(cfg)
 
 
