@@ -136,12 +136,12 @@ def test_heads_start_where_they_are_told(trainer_of, clips, name, head):
     starts = {"kd_head": dho.get("HEAD_INIT", "language")}
     if "ce_head" in trainer.get_model_names():
         starts["ce_head"] = method.start
-    texts = by_hand.template_texts(clips[0], hand.NAMES, hand.TEMPLATES)
-    bound = texts.shape[1] ** -0.5
     for model, start in starts.items():
-        weight = state_of(trainer, model)["weight"].double()
+        weight, linear = state_of(trainer, model)["weight"].double(), "bias" in state_of(trainer, model)
+        texts = by_hand.template_texts(clips[0], hand.NAMES, hand.TEMPLATES, as_given=linear)
+        bound = texts.shape[1] ** -0.5
         if start == "language":
-            assert (weight - texts).abs().max() < 1e-6 and not state_of(trainer, model).get("bias", texts * 0).any()
+            assert (weight - texts).abs().max() < 3e-6 and not state_of(trainer, model).get("bias", texts * 0).any()
         else:
             assert weight.abs().max() <= bound and abs(weight.std() / bound - 3**-0.5) < 0.05
 
