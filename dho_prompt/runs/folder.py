@@ -78,8 +78,8 @@ def stored_mix(folder: PathLike, dho: Any) -> dict[str, Any] | None:
 
     Args:
         folder: output folder of the run.
-        dho: TRAINER.DHO of the evaluation. SEARCH off takes its ALPHA and BETA, on what the run searched; auto the
-            latter too, unless there is none or ALPHA and BETA are others than those of the run.
+        dho: TRAINER.DHO of the evaluation. SEARCH off takes its ALPHA and BETA, on the mix of the run; auto the latter
+            too, unless ALPHA and BETA are others than those that the run was given.
 
     Returns:
         The mix; None for ALPHA and BETA.
@@ -101,7 +101,7 @@ def stored_mix(folder: PathLike, dho: Any) -> dict[str, Any] | None:
     if dho.SEARCH == "auto" and (Path(folder) / CONFIG).exists():
         trained = read_config(folder)["TRAINER"].get("DHO", {})
         given = {key: float(dho[key]) for key in ("ALPHA", "BETA")}
-        if not mix["chosen"].startswith("searched") or any(trained.get(key, given[key]) != given[key] for key in given):
+        if any(trained.get(key, given[key]) != given[key] for key in given):
             return None
     print(f"alpha {mix['alpha']} and beta {mix['beta']} of {path} ({mix['chosen']})")
     return mix

@@ -16,7 +16,6 @@ from dho_prompt.data.choose.pool import unlabelled_pool
 from dho_prompt.engine import DatasetWrapper, build_data_loader, build_dataset, build_transform, read_image
 from dho_prompt.engine.rng import untouched_rng
 
-
 WITHOUT_LABELS = ("kd", "kd_feature")  # objectives that have no lambda
 
 
