@@ -74,7 +74,7 @@ def test_unknown_keys_name_the_nearest(cfg, tmp_path, key, near):
 def test_a_switch_with_a_third_place_takes_true_and_false(cfg, tmp_path):
     for value, taken in (("True", "on"), ("False", "off"), ("auto", "auto"), ("on", "on")):
         merge_opts(cfg, ["TRAINER.DHO.SEARCH", value])
-        assert cfg.TRAINER.DHO.SEARCH == taken
+        assert taken == cfg.TRAINER.DHO.SEARCH
     (tmp_path / "c.yaml").write_text("TRAINER: {DHO: {SEARCH: true}}\n")
     merge_file(cfg, str(tmp_path / "c.yaml"))
     assert cfg.TRAINER.DHO.SEARCH == "on"
