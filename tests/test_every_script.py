@@ -1,8 +1,8 @@
 """Every script on every data set with every number of shots, at the real sizes, up to the first training step.
 
 The scripts run with a Python that only writes down what it is asked; each command is then run here, up to its first
-step, on data sets of the real numbers of classes and images whose images are all one file, with tiny CLIPs in the towers'
-place.
+step, on data sets of the real numbers of classes and images whose images are all one file, with tiny CLIPs in the
+towers' place.
 """
 
 import json
@@ -118,7 +118,9 @@ def test_the_ten(world, real_sizes, tmp_path, script, layout, shots):
     for student in SCRIPTS[script] or ((),):
         arguments = (shots, student) if student else (shots,)
         commands = commands_of(world, script, layout.yaml, *arguments)
-        check(world, tmp_path / str(student or "x"), commands if shots in ("1", "16") else commands[:: len(commands) - 1])
+        check(
+            world, tmp_path / str(student or "x"), commands if shots in ("1", "16") else commands[:: len(commands) - 1]
+        )
 
 
 @pytest.mark.slow

@@ -6,7 +6,7 @@ from typing import Any
 
 from dho_prompt.engine import DATASET_REGISTRY, EVALUATOR_REGISTRY, TRAINER_REGISTRY
 from dho_prompt.engine.embedded.registry import unknown_name
-from dho_prompt.training.build import check_teacher
+from dho_prompt.training.build_teacher import check_teacher
 
 TRAINER = "TRAINER.NAME, flag --trainer"
 

@@ -35,8 +35,8 @@ from dho_prompt.runs.resume import Resumable
 from dho_prompt.runs.saved_classes import refuse_other_classes, rows_of
 from dho_prompt.students.base import Student
 from dho_prompt.teachers.base import Teacher
-from dho_prompt.training.build import build_teacher, describe_teacher
 from dho_prompt.training.build_objective import build_objective
+from dho_prompt.training.build_teacher import build_teacher, describe_teacher
 from dho_prompt.training.decay import spare_biases
 from dho_prompt.training.loaders import labelled_batches, pair_batches, test_loader, unlabelled_images
 
