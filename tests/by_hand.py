@@ -5,6 +5,7 @@ positions. What the package computes is measured against this.
 """
 
 import json
+import math
 from pathlib import Path
 from typing import NamedTuple
 
@@ -189,14 +190,17 @@ def percent_right(scores, labels):
     return 100 * sum(int(row.argmax()) == int(label) for row, label in zip(scores, labels)) / len(labels)
 
 
-def search(ce_logits, kd_logits, labels, betas=BETAS):
+def search(ce_logits, kd_logits, labels, betas=BETAS, by="likelihood"):
     """(percent right, alpha, beta) of the best pair; of equal ones alpha nearest .5, beta nearest 1, the smaller."""
-    found = [
-        (percent_right(mix(ce_logits, kd_logits, alpha, beta), labels), alpha, beta)
-        for alpha in ALPHAS
-        for beta in betas
-    ]
-    return min(found, key=lambda one: (-one[0], round(abs(one[1] - 0.5), 6), max(one[2], 1 / one[2]), one[1], one[2]))
+    found = []
+    for alpha in ALPHAS:
+        for beta in betas:
+            mixed = mix(ce_logits, kd_logits, alpha, beta)
+            right = percent_right(mixed, labels)
+            likelihood = sum(math.log(max(row[label].item(), 1e-12)) for row, label in zip(mixed, labels)) / len(labels)
+            found.append((right if by == "accuracy" else round(likelihood, 9), right, alpha, beta))
+    best = min(found, key=lambda one: (-one[0], round(abs(one[2] - 0.5), 6), max(one[3], 1 / one[3]), *one[2:]))
+    return best[1:]
 
 
 def calibration_error(probabilities, labels, bins=15):

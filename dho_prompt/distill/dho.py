@@ -13,7 +13,7 @@ from dho_prompt.data.classes import UnknownClasses
 from dho_prompt.distill.base import Terms
 from dho_prompt.distill.ce import CE
 from dho_prompt.distill.two_heads import TwoHeads
-from dho_prompt.inference import Prediction, blend, search_mix
+from dho_prompt.inference import SEARCHES, Prediction, blend, search_mix
 from dho_prompt.losses import DHOLoss
 from dho_prompt.methods.base import MethodOutput
 
@@ -70,6 +70,9 @@ declare(
             "is a validation set that is not the test set; never on test data",
             ("auto", "on", "off"),
         ),
+        "SEARCH_BY": Setting(
+            "likelihood", "what the search takes the best of: likelihood, or the paper's accuracy", SEARCHES
+        ),
     },
 )
 
@@ -82,15 +85,22 @@ class DHO(TwoHeads):
         loss: Eq. 6 with its lambda and eta.
         alpha, beta: the mix at inference, until another is searched or recalled; then it is recorded as ``fixed``.
         searches: choose alpha and beta on validation data.
+        searches_by: see :func:`~dho_prompt.inference.search_mix`.
     """
 
     name = "dho"
 
     def __init__(
-        self, head: nn.Module, loss: DHOLoss, alpha: float = 0.5, beta: float = 1.0, searches: bool = False
+        self,
+        head: nn.Module,
+        loss: DHOLoss,
+        alpha: float = 0.5,
+        beta: float = 1.0,
+        searches: bool = False,
+        searches_by: str = "likelihood",
     ) -> None:
         super().__init__(head, loss)
-        self.searches, self.fixed = searches, (alpha, beta)
+        self.searches, self.searches_by, self.fixed = searches, searches_by, (alpha, beta)
         self.mix: dict[str, Any] = {"alpha": alpha, "beta": beta, "chosen": "fixed by the configuration"}
 
     def forward(
@@ -137,8 +147,8 @@ class DHO(TwoHeads):
         )
 
     def search(self, logits: dict[str, Tensor], labels: Tensor) -> None:
-        found = search_mix(logits["ce"], logits["kd"], labels)
-        chosen = f"{SEARCHED} on {len(labels)} validation images: {100 * found.accuracy:.2f}%"
+        found = search_mix(logits["ce"], logits["kd"], labels, by=self.searches_by)
+        chosen = f"{SEARCHED} on {len(labels)} validation images by {self.searches_by}: {100 * found.accuracy:.2f}%"
         self.mix = {"alpha": found.alpha, "beta": found.beta, "chosen": chosen}
 
     def leave_out(self, head: str, reason: Exception) -> None:

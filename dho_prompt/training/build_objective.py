@@ -70,7 +70,7 @@ def build_objective(cfg: Any, student: Student, classnames: Sequence[str], searc
         return SSKD(head, loss)
     if kind == DHKD.name:
         return DHKD(head, loss, dho.DHKD_GRADIENT)
-    return DHO(head, loss, dho.ALPHA, dho.BETA, searches)
+    return DHO(head, loss, dho.ALPHA, dho.BETA, searches, dho.SEARCH_BY)
 
 
 def _teacher_features(cfg: Any) -> int:
