@@ -27,6 +27,14 @@ class TipAdapterF(MethodTrainer):
     node = "TIP_ADAPTER"
     fine_tunes = True
 
+    def check_cfg(self, cfg):
+        super().check_cfg(cfg)
+        if cfg.MODEL.INIT_WEIGHTS:
+            raise ValueError(
+                f"MODEL.INIT_WEIGHTS is {cfg.MODEL.INIT_WEIGHTS}, but a cache starts from the labelled images; leave it "
+                "empty"
+            )
+
     def method(self, student, classnames):
         node, name = self.cfg.TRAINER.TIP_ADAPTER, self.cfg.DATASET.NAME
         texts = class_text_features(student.clip, classnames, list(node.TEMPLATES) or templates_for(name))
@@ -62,7 +70,8 @@ class TipAdapterF(MethodTrainer):
             chosen = f"searched on {len(labels)} validation images: {100 * accuracy:.2f}%"
         self.chosen = {"alpha": cache.alpha.item(), "beta": cache.beta.item(), "chosen": chosen}
         print(f"cache: alpha {self.chosen['alpha']:g}, beta {self.chosen['beta']:g} ({chosen})")
-        content = {**as_published(cache, self.classnames), "zeta": cache.zeta.item(), "chosen": chosen}
+        clip = self.cfg.MODEL.BACKBONE.NAME
+        content = {**as_published(cache, self.classnames), "clip": clip, "chosen": chosen}
         atomic_write(Path(self.cfg.OUTPUT_DIR) / FILE, lambda file: torch.save(content, file))
         super().choose_mix()
 

@@ -120,7 +120,8 @@ class Cache(nn.Module):
         keys, values = state_dict.get(f"{prefix}keys"), state_dict.get(f"{prefix}values")
         fits = keys is not None and values is not None and keys.dim() == values.dim() == 2
         if fits and len(keys) == values.shape[1] and keys.shape[1] == self.keys.shape[1]:
-            self.keys = nn.Parameter(torch.zeros_like(keys), self.keys.requires_grad)
+            if len(keys) != len(self.keys):  # an optimiser holds on to the parameter
+                self.keys = nn.Parameter(torch.zeros_like(keys), self.keys.requires_grad)
             self.values = self.values.new_zeros(len(self.values), len(keys))
         super()._load_from_state_dict(state_dict, prefix, *args)
 
