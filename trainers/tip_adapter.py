@@ -13,6 +13,7 @@ from dho_prompt.files import atomic_write
 from dho_prompt.methods.tip_adapter import Cache, TipAdapterMethod, as_published, starts
 from dho_prompt.runs.evaluation import logits_of
 from dho_prompt.teachers.tip_adapter import FILE, read_tip_adapter
+from dho_prompt.training.ema import MovingAverage
 from dho_prompt.training.loaders import SharedViews
 from dho_prompt.training.method_trainer import MethodTrainer
 
@@ -27,14 +28,6 @@ class TipAdapterF(MethodTrainer):
     node = "TIP_ADAPTER"
     fine_tunes = True
 
-    def check_cfg(self, cfg):
-        super().check_cfg(cfg)
-        if cfg.MODEL.INIT_WEIGHTS:
-            raise ValueError(
-                f"MODEL.INIT_WEIGHTS is {cfg.MODEL.INIT_WEIGHTS}, but a cache starts from the labelled images; leave it "
-                "empty"
-            )
-
     def method(self, student, classnames):
         node, name = self.cfg.TRAINER.TIP_ADAPTER, self.cfg.DATASET.NAME
         texts = class_text_features(student.clip, classnames, list(node.TEMPLATES) or templates_for(name))
@@ -44,14 +37,23 @@ class TipAdapterF(MethodTrainer):
 
     def before_train(self):
         super().before_train()
-        if self.start_epoch == 0:
+        if self.start_epoch == 0 and not self.cfg.MODEL.INIT_WEIGHTS:
             self.model.cache.fill(self.mean_features())
+            if self.average is not None:  # it began with the empty cache
+                self.average = MovingAverage(self.average.models, self.average.decay)
+
+    def add_model(self, name, module, learning_rate=0.0):
+        super().add_model(name, module, learning_rate)
+        for group in self._optims[name].param_groups:
+            if "eps" in group:
+                group["eps"] = self.cfg.TRAINER.TIP_ADAPTER.EPS
 
     @torch.no_grad()
     def mean_features(self):
         """(images, d): of each labelled image the mean of its features, at length 1, over augmented passes."""
         passes = self.cfg.TRAINER.TIP_ADAPTER.PASSES
-        images = SharedViews(self.cfg, self.dm.dataset.train_x, self.crop, is_train=True)
+        # not as a training set, which puts another image, perhaps of another class, in an unreadable one's place
+        images = SharedViews(self.cfg, self.dm.dataset.train_x, self.crop)
         loader = DataLoader(images, self.cfg.DATALOADER.TEST.BATCH_SIZE, num_workers=self.cfg.DATALOADER.NUM_WORKERS)
         total = torch.zeros_like(self.model.cache.keys)
         for _ in tqdm(range(passes), desc="cache"):
@@ -79,6 +81,12 @@ class TipAdapterF(MethodTrainer):
     def features(self, images):
         with self.autocast():
             return {"features": self.model.encode_image(images)}
+
+    def fit_checkpoint(self, name, checkpoint, path):
+        """A data set of some of the classes takes all keys: they are of images, also where as many as classes."""
+        fitted = super().fit_checkpoint(name, checkpoint, path)
+        keys = {key: value for key, value in checkpoint["state_dict"].items() if key.endswith("keys")}
+        return {**fitted, "state_dict": {**fitted["state_dict"], **keys}}
 
     def load_model(self, directory, epoch=None):
         super().load_model(directory, epoch)

@@ -40,6 +40,7 @@ declare(
             Number(0, 1000, open_least=True, special=0, meaning="Tip-Adapter's of the data set"),
         ),
         "BETA": Setting(1.0, "sharpness of the cache before it is searched", Number(0.001, 1000)),
+        "EPS": Setting(1e-4, "AdamW's epsilon; keys have small gradients, so it matters", Number(1e-12, 1)),
         "PASSES": Setting(10, "augmented passes over the labelled images that a key is the mean of", Whole(1, 1000)),
         "SEARCH": Setting(True, "search alpha and beta where there is a validation set that is not the test set"),
         "TEMPLATES": Setting((), "prompt templates of zero-shot CLIP", templates("those of the data set")),
@@ -101,6 +102,7 @@ class Cache(nn.Module):
         Returns:
             The accuracy there, a fraction.
         """
+        features, labels = features.to(self.keys.device), labels.to(self.keys.device)
         zero_shot, affinities = self.parts(features)
         start = self.alpha.item(), self.beta.item()
         best = None
@@ -119,9 +121,9 @@ class Cache(nn.Module):
         """A cache of another number of images of the same classes has its own size."""
         keys, values = state_dict.get(f"{prefix}keys"), state_dict.get(f"{prefix}values")
         fits = keys is not None and values is not None and keys.dim() == values.dim() == 2
-        if fits and len(keys) == values.shape[1] and keys.shape[1] == self.keys.shape[1]:
-            if len(keys) != len(self.keys):  # an optimiser holds on to the parameter
-                self.keys = nn.Parameter(torch.zeros_like(keys), self.keys.requires_grad)
+        fits = fits and len(keys) == values.shape[1] and keys.shape[1] == self.keys.shape[1]
+        if fits and len(keys) != len(self.keys):
+            self.keys.data = self.keys.new_zeros(keys.shape)  # the same parameter, which an optimiser may hold
             self.values = self.values.new_zeros(len(self.values), len(keys))
         super()._load_from_state_dict(state_dict, prefix, *args)
 

@@ -10,6 +10,7 @@ import torch
 
 from dho_prompt.clip.loading import load_clip
 from dho_prompt.clip.names import resolve_name
+from dho_prompt.runs.folder import read_config
 from dho_prompt.teachers.average import AverageTeacher
 from dho_prompt.teachers.base import Teacher
 from dho_prompt.teachers.prompts import PromptTeacher, checkpoint_file, load_prompts
@@ -75,11 +76,14 @@ def _first(cfg: Any, classnames: Sequence[str], precision: str, device: torch.de
 def _other(cfg: Any, name: str, classnames: Sequence[str], precision: str, device: torch.device) -> Teacher:
     """One of ALSO: a run's folder, or a CLIP's name."""
     print(f"Loading a further teacher ({name})")
+    zeta = cfg.TRAINER.DHO.ZETA
+    if is_run(name) and is_tip_adapter(name):  # on the CLIP of its own run
+        backbone = read_config(name)["MODEL"]["BACKBONE"]
+        clip = load_clip(backbone["NAME"], backbone["WEIGHTS"], precision, device)
+        return TipAdapterTeacher(clip, classnames, read_tip_adapter(name), name, zeta)
     if is_run(name):
         return load_run(name, classnames, device)
-    return ZeroShotTeacher(
-        load_clip(name, "", precision, device), classnames, prompt_templates(cfg), cfg.TRAINER.DHO.ZETA
-    )
+    return ZeroShotTeacher(load_clip(name, "", precision, device), classnames, prompt_templates(cfg), zeta)
 
 
 def describe_teacher(cfg: Any, teacher: Teacher | None) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from dho_prompt.config import extend_cfg, merge_plain
 from dho_prompt.data.classes import Classes
 from dho_prompt.distill.ce import CE
 from dho_prompt.engine import TRAINER_REGISTRY, get_cfg_default, load_checkpoint, load_strictly
+from dho_prompt.engine.checkpoint import BEST
 from dho_prompt.runs.folder import CONFIG, MIX, read_config, read_mix
 from dho_prompt.runs.saved_classes import refuse_other_classes
 from dho_prompt.teachers.trained import TrainedTeacher
@@ -37,7 +38,7 @@ def is_own_run(path: str) -> bool:
 
 
 def load_run(path: str, classnames: Sequence[str], device: torch.device) -> TrainedTeacher:
-    """The model of a run's last checkpoints, with its mix, as teacher.
+    """The model that a run was tested with, and its mix, as teacher: the last epoch's, or the best on validation.
 
     Args:
         path: the run's folder.
@@ -72,7 +73,8 @@ def load_run(path: str, classnames: Sequence[str], device: torch.device) -> Trai
         pointer = folder / name / POINTER
         if not pointer.is_file():
             raise FileNotFoundError(f"{folder / name} has no checkpoint; the run's training command makes it")
-        file = str(folder / name / pointer.read_text(encoding="utf-8").strip())
+        best = cfg.TEST.FINAL_MODEL == "best_val"
+        file = str(folder / name / (BEST if best else pointer.read_text(encoding="utf-8").strip()))
         checkpoint = load_checkpoint(file, weights=True)
         refuse_other_classes(load_checkpoint(file), file, Classes(list(classnames)))
         load_strictly(module, checkpoint, file)
