@@ -49,7 +49,7 @@ def command(found: Published, folder: Path) -> str:
         "python -m dho_prompt.train --eval-only --trainer FinetuneDHO "
         f"--model-dir {folder} --load-epoch {EPOCH} --root DATA --dataset-config-file configs/datasets/DATASET.yaml "
         f"--config-file configs/trainers/FinetuneDHO/{recipe}.yaml --output-dir {folder} "
-        f"MODEL.BACKBONE.NAME {found.network}{size} TRAINER.DHO.HEAD {found.kd_head} TRAINER.DHO.SEARCH False "
+        f"MODEL.BACKBONE.NAME {found.network}{size} TRAINER.DHO.HEAD {found.kd_head} TRAINER.DHO.SEARCH off "
         f"TRAINER.DHO.ALPHA {found.alpha:g} TRAINER.DHO.BETA {found.beta:g}"
     )
 

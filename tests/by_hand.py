@@ -5,6 +5,7 @@ positions. What the package computes is measured against this.
 """
 
 import json
+import math
 from pathlib import Path
 from typing import NamedTuple
 
@@ -77,13 +78,16 @@ def _name_earlier(row, start, length, tokens):
     return torch.cat([row[:before], row[start : start + length], row[before:start], row[start + length :]])
 
 
-def template_texts(clip, names, templates, unit_each=True):
-    """(classes, d) of length 1: the mean over templates, of features of length 1 or of features as they are."""
+def template_texts(clip, names, templates, unit_each=True, as_given=False):
+    """(classes, d) of length 1: the mean over templates, of features of length 1 or of features as they are.
+
+    ``as_given``: the plain mean of the features as they are, not of length 1.
+    """
     total = 0
     for template in templates:
         features = clip.model.encode_text(clip.tokenizer([template.replace("{}", name) for name in names]))
-        total = total + (unit(features) if unit_each else features)
-    return unit(total)
+        total = total + (unit(features) if unit_each and not as_given else features)
+    return total / len(templates) if as_given else unit(total)
 
 
 def image_features(clip, images, prompts=(), projection=None):
@@ -186,14 +190,17 @@ def percent_right(scores, labels):
     return 100 * sum(int(row.argmax()) == int(label) for row, label in zip(scores, labels)) / len(labels)
 
 
-def search(ce_logits, kd_logits, labels, betas=BETAS):
+def search(ce_logits, kd_logits, labels, betas=BETAS, by="likelihood"):
     """(percent right, alpha, beta) of the best pair; of equal ones alpha nearest .5, beta nearest 1, the smaller."""
-    found = [
-        (percent_right(mix(ce_logits, kd_logits, alpha, beta), labels), alpha, beta)
-        for alpha in ALPHAS
-        for beta in betas
-    ]
-    return min(found, key=lambda one: (-one[0], round(abs(one[1] - 0.5), 6), max(one[2], 1 / one[2]), one[1], one[2]))
+    found = []
+    for alpha in ALPHAS:
+        for beta in betas:
+            mixed = mix(ce_logits, kd_logits, alpha, beta)
+            right = percent_right(mixed, labels)
+            likelihood = sum(math.log(max(row[label].item(), 1e-12)) for row, label in zip(mixed, labels)) / len(labels)
+            found.append((right if by == "accuracy" else round(likelihood, 9), right, alpha, beta))
+    best = min(found, key=lambda one: (-one[0], round(abs(one[2] - 0.5), 6), max(one[3], 1 / one[3]), *one[2:]))
+    return best[1:]
 
 
 def calibration_error(probabilities, labels, bins=15):

@@ -39,7 +39,7 @@ def test_search_finds_the_mix_that_only_beats_both_heads():
     labels = torch.tensor([0, 0, 1])
     ce = torch.tensor([[3.0, 0.0], [-0.2, 0.0], [0.5, 0.0]])  # right on image 0 only
     kd = torch.tensor([[-1.0, 0.0], [2.0, 0.0], [-2.5, 0.0]])  # wrong on image 0 only
-    found = search_mix(ce, kd, labels)
+    found = search_mix(ce, kd, labels, by="accuracy")
     assert found.accuracy == 1.0
     assert (blend(ce, kd, found.alpha, found.beta).argmax(-1) == labels).all()
     assert (ce.argmax(-1) == labels).sum() == 1 and (kd.argmax(-1) == labels).sum() == 2
@@ -49,16 +49,36 @@ def test_the_search_needs_beta_where_the_kd_head_is_too_sure_of_its_mistakes():
     labels = torch.tensor([0, 0, 1, 1])
     ce = torch.tensor([[0.4, 0.0], [0.4, 0.0], [0.1, 0.0], [0.1, 0.0]])  # right on the first two
     kd = torch.tensor([[9.0, 0.0], [-4.0, 0.0], [-9.0, 0.0], [-9.0, 0.0]])  # wrong on the second alone
-    found = search_mix(ce, kd, labels, alphas=(0.5,), betas=(1.0, 4.0, 40.0))
+    found = search_mix(ce, kd, labels, alphas=(0.5,), betas=(1.0, 4.0, 40.0), by="accuracy")
     assert found.accuracy == 1.0 and found.beta == 40.0
-    assert search_mix(ce, kd, labels, alphas=(0.5,), betas=(1.0,)).accuracy == 0.75
+    assert search_mix(ce, kd, labels, alphas=(0.5,), betas=(1.0,), by="accuracy").accuracy == 0.75
+
+
+def test_likelihood_sees_what_accuracy_does_not():
+    """Both heads are right on all images; one is far surer, and the search says so instead of a tie."""
+    labels = torch.tensor([0, 1, 1])
+    sure, unsure = torch.eye(2)[labels] * 6, torch.eye(2)[labels] * 0.2
+    assert search_mix(sure, unsure, labels, by="accuracy")[:2] == (0.5, 1.0)
+    assert search_mix(sure, unsure, labels).alpha == 1.0 and search_mix(unsure, sure, labels).alpha == 0.0
+    with pytest.raises(ValueError, match="by likelihood or accuracy, not by 'luck'"):
+        search_mix(sure, unsure, labels, by="luck")
+
+
+def test_one_image_that_a_head_is_sure_to_miss_does_not_decide():
+    labels = torch.tensor([0] * 20)
+    ce = torch.tensor([[0.5, 0.0]] * 20)
+    kd = torch.tensor([[4.0, 0.0]] * 19 + [[-800.0, 0.0]])
+    found = search_mix(ce, kd, labels, betas=(1.0,))
+    assert 0 < found.alpha < 0.5 and found.accuracy == 0.95
 
 
 def test_ties_go_to_the_papers_fixed_values():
     logits = torch.eye(3) * 5
-    assert search_mix(logits, logits, torch.arange(3))[:2] == (0.5, 1.0)
-    assert search_mix(logits, logits, torch.arange(3), ALPHAS[::-1], BETAS[::-1])[:2] == (0.5, 1.0)
-    assert search_mix(logits, logits, torch.arange(3), alphas=(0.6, 0.4), betas=(4.0, 0.1))[:2] == (0.4, 4.0)
+    labels = torch.arange(3)
+    assert search_mix(logits, logits, labels, by="accuracy")[:2] == (0.5, 1.0)
+    assert search_mix(logits, logits, labels, ALPHAS[::-1], BETAS[::-1], by="accuracy")[:2] == (0.5, 1.0)
+    assert search_mix(logits, logits, labels, (0.6, 0.4), (4.0, 0.1), by="accuracy")[:2] == (0.4, 4.0)
+    assert search_mix(logits, logits, labels, ALPHAS[::-1], betas=(1.0,))[:2] == (0.5, 1.0)
 
 
 def test_grid_is_the_documented_one():

@@ -17,7 +17,7 @@ from dho_prompt.config.settings import as_float, flat, literal, read_settings, r
 PARTS = ("methods", "distill", "teachers")  # packages whose modules declare keys of their own
 PRECISIONS = ("fp32", "fp16", "amp", "bf16")
 HEADS = ("linear", "cosine")
-HEAD_STARTS = ("language", "kaiming")
+HEAD_STARTS = ("language", "language_unit", "kaiming")
 
 
 class Setting(NamedTuple):
@@ -137,6 +137,11 @@ declare(
             "which images NUM_SHOTS labels: ours (a hash of seed and name) or coop (the pickles in split_fewshot)",
             ("ours", "coop"),
         ),
+        "VAL_SHOTS": Setting(
+            -1,
+            "validation images per class; CoOp's few-shot protocol takes the smaller of shots and 4, Table 10 all",
+            Whole(1, MOST, special=-1, meaning="all"),
+        ),
         "FOLDER": Setting("", "for DATASET.NAME ImageFolder: the folder, absolute or below DATASET.ROOT", PATH),
     },
 )
@@ -250,6 +255,8 @@ def _set(cfg: CfgNode, key: str, value: Any, where: str) -> None:
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if isinstance(default, float) and is_number:
         value = as_float(value)  # yacs itself refuses 1 where the default is 1.0
+    elif isinstance(value, bool) and key in _DECLARED and "on" in _choices(key):
+        value = "on" if value else "off"
     elif isinstance(default, str) and is_number:
         value = str(value)
     elif isinstance(default, (tuple, list)) and isinstance(value, (tuple, list)):
@@ -265,6 +272,11 @@ def _set(cfg: CfgNode, key: str, value: Any, where: str) -> None:
     for name in parents:
         cfg = cfg[name]
     cfg[leaf] = value
+
+
+def _choices(key: str) -> Sequence[str]:
+    allowed = _DECLARED[key].allowed
+    return () if isinstance(allowed, Range) else allowed
 
 
 def _leaf(cfg: CfgNode, key: str) -> Any:

@@ -11,11 +11,13 @@ from dho_prompt.config.ranges import MOST, SHARE, Number, Whole
 from dho_prompt.data.choose.pool import POOLS
 from dho_prompt.data.classes import UnknownClasses
 from dho_prompt.distill.base import Terms
+from dho_prompt.distill.ce import CE
 from dho_prompt.distill.two_heads import TwoHeads
-from dho_prompt.inference import Prediction, blend, search_mix
+from dho_prompt.inference import SEARCHES, Prediction, blend, search_mix
 from dho_prompt.losses import DHOLoss
 from dho_prompt.methods.base import MethodOutput
 
+SEARCHED = "searched"  # beginning of what a mix says of its choice
 OBJECTIVES = ("dho", "ce", "kd", "ce_kd", "kd_feature", "ce_kd_feature", "sskd", "dhkd")
 
 declare(
@@ -55,14 +57,22 @@ declare(
         ),
         "HEAD_DROPOUT": Setting(0.1, "dropout inside a nonlinear head", Number(0, 1, open_most=True)),
         "HEAD_INIT": Setting(
-            "language", "start from language (the student's text features, Table 5) or kaiming", HEAD_STARTS
+            "language", "language (the student's text features, Table 5), language_unit or kaiming", HEAD_STARTS
         ),
         "HEAD_LR": Setting(
             0.0, "learning rate of the KD head", Number(0, open_least=True, special=0, meaning="OPTIM.LR")
         ),
         "ALPHA": Setting(0.5, "share of the method's own head at inference (Eq. 11; Table 11: 0.5)", SHARE),
         "BETA": Setting(1.0, "temperature of the KD head at inference (Eq. 11; Table 11: 1)", Number(0.01, 1000)),
-        "SEARCH": Setting(False, "choose alpha and beta on the validation set; never on test data"),
+        "SEARCH": Setting(
+            "auto",
+            "alpha and beta: on chooses them on the validation set, off takes ALPHA and BETA, auto chooses where there "
+            "is a validation set that is not the test set; never on test data",
+            ("auto", "on", "off"),
+        ),
+        "SEARCH_BY": Setting(
+            "likelihood", "what the search takes the best of: likelihood, or the paper's accuracy", SEARCHES
+        ),
     },
 )
 
@@ -73,26 +83,35 @@ class DHO(TwoHeads):
     Args:
         head: the KD head, (batch, d) features -> (batch, classes) logits.
         loss: Eq. 6 with its lambda and eta.
-        alpha, beta: the mix at inference, until another is searched or recalled.
+        alpha, beta: the mix at inference, until another is searched or recalled; then it is recorded as ``fixed``.
         searches: choose alpha and beta on validation data.
+        searches_by: see :func:`~dho_prompt.inference.search_mix`.
     """
 
     name = "dho"
 
     def __init__(
-        self, head: nn.Module, loss: DHOLoss, alpha: float = 0.5, beta: float = 1.0, searches: bool = False
+        self,
+        head: nn.Module,
+        loss: DHOLoss,
+        alpha: float = 0.5,
+        beta: float = 1.0,
+        searches: bool = False,
+        searches_by: str = "likelihood",
     ) -> None:
         super().__init__(head, loss)
-        self.searches = searches
+        self.searches, self.searches_by, self.fixed = searches, searches_by, (alpha, beta)
         self.mix: dict[str, Any] = {"alpha": alpha, "beta": beta, "chosen": "fixed by the configuration"}
 
     def forward(
         self,
         output: MethodOutput,
         labels: Tensor,
-        teacher_logits: Tensor,
+        teacher_logits: Tensor | None,
         teacher_features: Tensor | None = None,
     ) -> Terms:
+        if teacher_logits is None:  # lambda 1
+            return CE()(output, labels)
         labelled = len(labels)
         kd_logits = self.head(output.features)
         terms = self.loss(
@@ -119,14 +138,17 @@ class DHO(TwoHeads):
         if "kd" not in logits:
             return Prediction(scores, each)
         mixed = blend(logits["ce"], logits["kd"], self.mix["alpha"], self.mix["beta"])
+        if self.mix["chosen"].startswith(SEARCHED):
+            fixed = blend(logits["ce"], logits["kd"], *self.fixed)
+            scores, each = {"fixed": fixed, **scores}, {"fixed": fixed, **each}
         # with alpha 1 the logits decide, as for the method alone: a softmax may round two of them to a tie
         return Prediction(
             {"blend": logits["ce"] if self.mix["alpha"] == 1 else mixed, **scores}, {"blend": mixed, **each}
         )
 
     def search(self, logits: dict[str, Tensor], labels: Tensor) -> None:
-        found = search_mix(logits["ce"], logits["kd"], labels)
-        chosen = f"searched on {len(labels)} validation images: {100 * found.accuracy:.2f}%"
+        found = search_mix(logits["ce"], logits["kd"], labels, by=self.searches_by)
+        chosen = f"{SEARCHED} on {len(labels)} validation images by {self.searches_by}: {100 * found.accuracy:.2f}%"
         self.mix = {"alpha": found.alpha, "beta": found.beta, "chosen": chosen}
 
     def leave_out(self, head: str, reason: Exception) -> None:

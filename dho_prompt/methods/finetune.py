@@ -58,7 +58,7 @@ class FinetuneMethod(Method):
         ValueError: the network has no part of such a name.
     """
 
-    class_bound = True
+    class_bound = ("ce_head",)
 
     def __init__(self, student: Student, head: nn.Module, passes: str = "one", modules: Sequence[str] = ()) -> None:
         super().__init__(student)

@@ -5,6 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 
+def searches(search: str, has_val: bool, val_is_test: bool) -> bool:
+    """Whether alpha and beta are to be chosen on the validation set (``search``: TRAINER.DHO.SEARCH).
+
+    With ``on`` also where that is the test set; nothing is then chosen on it, and the record says so.
+    """
+    return search == "on" or (search == "auto" and has_val and not val_is_test)
+
+
 def refuse_choice_on_test(cfg: Any, has_val: bool, val_is_test: bool, distils: bool) -> None:
     """Refuse a configuration that chooses a checkpoint or a mix without validation images.
 
@@ -24,9 +32,9 @@ def refuse_choice_on_test(cfg: Any, has_val: bool, val_is_test: bool, distils: b
             f"TEST.FINAL_MODEL is best_val, but {cfg.DATASET.NAME} {reason}, so the checkpoint would be "
             "chosen on the test set; use last_step"
         )
-    if distils and cfg.TRAINER.DHO.SEARCH and not has_val:
+    if distils and cfg.TRAINER.DHO.SEARCH == "on" and not has_val:
         dho = cfg.TRAINER.DHO
         raise ValueError(
-            f"TRAINER.DHO.SEARCH needs a validation set, and {cfg.DATASET.NAME} has none; set it to False "
+            f"TRAINER.DHO.SEARCH needs a validation set, and {cfg.DATASET.NAME} has none; set it to auto or off "
             f"to use TRAINER.DHO.ALPHA {dho.ALPHA} and TRAINER.DHO.BETA {dho.BETA}"
         )
