@@ -37,7 +37,7 @@ class TipAdapterF(MethodTrainer):
 
     def before_train(self):
         super().before_train()
-        if self.start_epoch == 0 and not self.cfg.MODEL.INIT_WEIGHTS:
+        if self.start_epoch == 0:
             self.model.cache.fill(self.mean_features())
             if self.average is not None:  # it began with the empty cache
                 self.average = MovingAverage(self.average.models, self.average.decay)
