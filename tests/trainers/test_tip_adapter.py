@@ -145,3 +145,17 @@ def test_a_run_that_kept_its_best_epoch_teaches_with_that(train_args, tmp_path):
     write_json(path / "config.json", config)
     last = load_run(str(path), trainer.classnames, torch.device("cpu"))
     assert not last.logits(images).equal(best.logits(images))
+
+
+def test_a_trained_run_sees_images_as_in_its_training(train_args, tmp_path, capsys):
+    """Its INPUT node, also where the network itself would want another normalisation."""
+    mean, std = (0.3, 0.4, 0.5), (0.2, 0.3, 0.25)
+    options = ("INPUT.PIXEL_MEAN", mean, "INPUT.PIXEL_STD", std, "OPTIM.MAX_EPOCH", 1)
+    trainer = build(train_args("LinearProbeDHO", *options))
+    trainer.train()
+    teacher = load_run(str(tmp_path / "run"), trainer.classnames, torch.device("cpu"))
+    assert [(view.size, view.mean, view.std) for view in teacher.views] == [(32, mean, std)]
+    assert "is not finished" not in capsys.readouterr().out
+    (tmp_path / "run" / "results.json").unlink()
+    load_run(str(tmp_path / "run"), trainer.classnames, torch.device("cpu"))
+    assert "is not finished" in capsys.readouterr().out
