@@ -159,3 +159,19 @@ def test_a_trained_run_sees_images_as_in_its_training(train_args, tmp_path, caps
     (tmp_path / "run" / "results.json").unlink()
     load_run(str(tmp_path / "run"), trainer.classnames, torch.device("cpu"))
     assert "is not finished" in capsys.readouterr().out
+
+
+def test_runs_without_a_test_or_without_the_file(train_args, tmp_path):
+    """The cache is searched and written down all the same; an evaluation without the file has the starts."""
+    options = (*FIXED, "DATASET.NAME", "HalfValidates", "TEST.NO_TEST", True)
+    build(train_args("TipAdapterF", *options)).train()
+    result = json.loads((tmp_path / "run" / "results.json").read_text())
+    content = load_checkpoint(str(tmp_path / "run" / "tip_adapter.pt"))
+    assert "searched on 10 validation images" in result["cache"]["chosen"]
+    assert (result["cache"]["alpha"], result["cache"]["beta"]) == (content["best_alpha"], content["best_beta"])
+    (tmp_path / "run" / "tip_adapter.pt").unlink()
+    again = build(train_args("TipAdapterF", *FIXED, "DATASET.NAME", "HalfValidates", output=tmp_path / "again"))
+    again.load_model(str(tmp_path / "run"), 2)
+    again.test()
+    result = json.loads((tmp_path / "again" / "evaluation.json").read_text())
+    assert (result["cache"]["alpha"], result["cache"]["beta"]) == (1.17, 1.0)
