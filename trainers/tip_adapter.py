@@ -73,7 +73,8 @@ class TipAdapterF(MethodTrainer):
             chosen = f"searched on {len(labels)} validation images: {100 * accuracy:.2f}%"
         self.chosen = {"alpha": cache.alpha.item(), "beta": cache.beta.item(), "chosen": chosen}
         print(f"cache: alpha {self.chosen['alpha']:g}, beta {self.chosen['beta']:g} ({chosen})")
-        content = {**as_published(cache, self.classnames), "zeta": cache.zeta.item(), "chosen": chosen}
+        clip = self.cfg.MODEL.BACKBONE.NAME
+        content = {**as_published(cache, self.classnames), "clip": clip, "chosen": chosen}
         atomic_write(Path(self.cfg.OUTPUT_DIR) / FILE, lambda file: torch.save(content, file))
         super().choose_mix()
 

@@ -80,9 +80,10 @@ class TipAdapterTeacher(Teacher):
         self.alpha, self.beta = content["best_alpha"], content["best_beta"]
         keys = content["adapter_weight"].float()
         images, width = keys.shape
-        if width != clip.embed_dim:
+        if width != clip.embed_dim or content.get("clip", clip.name) != clip.name:
             raise ValueError(
-                f"{path} has a cache of {width} features, {clip.name} gives {clip.embed_dim}: it is of another CLIP; "
+                f"{path} has a cache of {width} features of {content.get('clip', 'a CLIP')}, {clip.name} gives "
+                f"{clip.embed_dim}: it is of another CLIP; "
                 "set TRAINER.DHO.TEACHER.NAME to the one that it was made with"
             )
         classes = len(classnames)
