@@ -1,16 +1,19 @@
 """What Tip-Adapter's trainer does around its cache: a step, the search, classes, broken images, whom it teaches."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
+from dho_prompt.clip.loading import load_clip
 from dho_prompt.config import plain
 from dho_prompt.data.batches.batch import Batch
 from dho_prompt.data.datasets.coop import ImageNet
 from dho_prompt.engine import DATASET_REGISTRY, load_checkpoint, register_if_absent
 from dho_prompt.files import write_json
+from dho_prompt.teachers.tip_adapter import TipAdapterTeacher
 from dho_prompt.training.trained_teacher import load_run
 from tests_support import write_imagenet
 from trainer_contract import build, first_batches, take_step
@@ -175,3 +178,28 @@ def test_runs_without_a_test_or_without_the_file(train_args, tmp_path):
     again.test()
     result = json.loads((tmp_path / "again" / "evaluation.json").read_text())
     assert (result["cache"]["alpha"], result["cache"]["beta"]) == (1.17, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("saved", "given", "same"),
+    [
+        ("RN50", "open_clip:RN50-quickgelu:openai", True),
+        ("/there/models/clip", "here/clip/", True),
+        ("RN50", "open_clip:RN50:yfcc15m", False),
+        ("/there/models/clip", "/there/models/other", False),
+    ],
+)
+def test_one_clip_has_several_names(clip_folders, saved, given, same):
+    clip = replace(load_clip(clip_folders[1]), name=given)
+    content = {"adapter_weight": torch.eye(48)[:5], "cache_values": torch.eye(5)[:, :3], "best_alpha": 1.0}
+    content.update(clip_weights=torch.ones(48, 3), best_beta=1.0, clip=saved)
+    if same:
+        TipAdapterTeacher(clip, ["a", "b", "c"], content, "x.pt")
+    else:
+        with pytest.raises(ValueError, match="another CLIP"):
+            TipAdapterTeacher(clip, ["a", "b", "c"], content, "x.pt")
+
+
+@pytest.mark.parametrize(("name", "trained"), [("TipAdapterF", True), ("TipAdapter", False)])
+def test_keys_have_a_gradient_only_where_they_are_trained(train_args, name, trained):
+    assert build(train_args(name, *FIXED)).model.cache.keys.requires_grad is trained
