@@ -13,6 +13,7 @@ from dho_prompt.data.batches.batch import Batch
 from dho_prompt.data.datasets.coop import ImageNet
 from dho_prompt.engine import DATASET_REGISTRY, load_checkpoint, register_if_absent
 from dho_prompt.files import write_json
+from dho_prompt.methods.tip_adapter import STARTS, starts
 from dho_prompt.teachers.tip_adapter import TipAdapterTeacher
 from dho_prompt.training.trained_teacher import load_run
 from tests_support import write_imagenet
@@ -203,3 +204,22 @@ def test_one_clip_has_several_names(clip_folders, saved, given, same):
 @pytest.mark.parametrize(("name", "trained"), [("TipAdapterF", True), ("TipAdapter", False)])
 def test_keys_have_a_gradient_only_where_they_are_trained(train_args, name, trained):
     assert build(train_args(name, *FIXED)).model.cache.keys.requires_grad is trained
+
+
+def test_published_starts_and_scales_of_every_data_set():
+    """By the order of Tip-Adapter's configurations: alpha, then the scales of beta and of alpha."""
+    published = {
+        "ImageNet": (1.17, 7, 3),
+        "OxfordPets": (1.17, 7, 3),
+        "Food101": (1.17, 10, 10),
+        "SUN397": (1.17, 12, 10),
+        "Caltech101": (3, 12, 5),
+        "UCF101": (3, 7, 3),
+        "StanfordCars": (3, 20, 10),
+        "DescribableTextures": (2, 13, 13),
+        "EuroSAT": (2, 12, 10),
+        "FGVCAircraft": (5, 30, 30),
+        "OxfordFlowers": (10, 50, 50),
+    }
+    assert {name: starts(name) for name in STARTS} == {name: (a, c, b) for name, (a, b, c) in published.items()}
+    assert set(STARTS) <= {name for name in DATASET_REGISTRY.registered_names()}
