@@ -223,3 +223,16 @@ def test_published_starts_and_scales_of_every_data_set():
     }
     assert {name: starts(name) for name in STARTS} == {name: (a, c, b) for name, (a, b, c) in published.items()}
     assert set(STARTS) <= {name for name in DATASET_REGISTRY.registered_names()}
+
+
+def test_a_trained_run_teaches_with_the_mix_that_it_chose(train_args, tmp_path):
+    trainer = build(train_args("LinearProbeDHO", "OPTIM.MAX_EPOCH", 1))
+    trainer.train()
+    (tmp_path / "run" / "mix.json").unlink()
+    write_json(tmp_path / "run" / "mix.json", {"alpha": 0.2, "beta": 0.6, "chosen": "by hand"})
+    teacher = load_run(str(tmp_path / "run"), trainer.classnames, torch.device("cpu"))
+    images = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        heads = {head: logits.double() for head, logits in trainer.predict(images).items()}
+    wanted = 0.2 * heads["ce"].softmax(1) + 0.8 * (heads["kd"] / 0.6).softmax(1)
+    torch.testing.assert_close(teacher.logits(images).double().softmax(1), wanted, rtol=1e-5, atol=1e-6)
