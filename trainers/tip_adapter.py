@@ -33,11 +33,12 @@ class TipAdapterF(MethodTrainer):
         texts = class_text_features(student.clip, classnames, list(node.TEMPLATES) or templates_for(name))
         labels = torch.tensor([item.label for item in self.dm.dataset.train_x])
         cache = Cache(texts.cpu(), labels, student.zeta, node.ALPHA or starts(name)[0], node.BETA)
+        self.chosen = None  # alpha, beta and how they were chosen, once they are
         return TipAdapterMethod(student, cache, self.fine_tunes)
 
     def before_train(self):
         super().before_train()
-        if self.start_epoch == 0 and not self.cfg.MODEL.INIT_WEIGHTS:
+        if self.start_epoch == 0:
             self.model.cache.fill(self.mean_features())
             if self.average is not None:  # it began with the empty cache
                 self.average = MovingAverage(self.average.models, self.average.decay)
@@ -98,8 +99,15 @@ class TipAdapterF(MethodTrainer):
             cache.beta.fill_(content["best_beta"])
             self.chosen = {"alpha": cache.alpha.item(), "beta": cache.beta.item(), "chosen": content.get("chosen", "")}
 
+    def after_train(self):
+        if self.cfg.TEST.NO_TEST:  # else before the test
+            self.choose_mix()
+        super().after_train()
+
     def results(self):
-        return {**super().results(), "cache": self.chosen}
+        cache = self.model.cache
+        fixed = {"alpha": cache.alpha.item(), "beta": cache.beta.item(), "chosen": "fixed"}
+        return {**super().results(), "cache": self.chosen or fixed}
 
 
 @register_trainer

@@ -121,9 +121,9 @@ class Cache(nn.Module):
         """A cache of another number of images of the same classes has its own size."""
         keys, values = state_dict.get(f"{prefix}keys"), state_dict.get(f"{prefix}values")
         fits = keys is not None and values is not None and keys.dim() == values.dim() == 2
-        fits = fits and len(keys) == values.shape[1] and keys.shape[1] == self.keys.shape[1]
-        if fits and len(keys) != len(self.keys):
-            self.keys.data = self.keys.new_zeros(keys.shape)  # the same parameter, which an optimiser may hold
+        if fits and len(keys) == values.shape[1] and keys.shape[1] == self.keys.shape[1]:
+            if len(keys) != len(self.keys):  # an optimiser holds on to the parameter
+                self.keys = nn.Parameter(torch.zeros_like(keys), self.keys.requires_grad)
             self.values = self.values.new_zeros(len(self.values), len(keys))
         super()._load_from_state_dict(state_dict, prefix, *args)
 

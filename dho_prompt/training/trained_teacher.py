@@ -8,11 +8,12 @@ from pathlib import Path
 import torch
 
 from dho_prompt.config import extend_cfg, merge_plain
+from dho_prompt.data.batches.views import View
 from dho_prompt.data.classes import Classes
 from dho_prompt.distill.ce import CE
 from dho_prompt.engine import TRAINER_REGISTRY, get_cfg_default, load_checkpoint, load_strictly
 from dho_prompt.engine.checkpoint import BEST
-from dho_prompt.runs.folder import CONFIG, MIX, read_config, read_mix
+from dho_prompt.runs.folder import CONFIG, MIX, RESULTS, read_config, read_mix
 from dho_prompt.runs.saved_classes import refuse_other_classes
 from dho_prompt.teachers.trained import TrainedTeacher
 
@@ -80,4 +81,8 @@ def load_run(path: str, classnames: Sequence[str], device: torch.device) -> Trai
         load_strictly(module, checkpoint, file)
     if objective.mix is not None and (folder / MIX).is_file():
         objective.mix = read_mix(folder / MIX)
-    return TrainedTeacher(method, objective)
+    if not (folder / RESULTS).is_file():
+        print(f"Note: {path} is not finished; it teaches with its last checkpoint")
+    teacher, node = TrainedTeacher(method, objective), cfg.INPUT
+    teacher.views = (View(node.SIZE[0], tuple(node.PIXEL_MEAN), tuple(node.PIXEL_STD)),)  # what it was trained on
+    return teacher
