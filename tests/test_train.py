@@ -260,7 +260,7 @@ def test_search_and_best_val_never_see_the_test_set(train_args, tmp_path, capsys
 
 
 def test_the_mix_is_searched_on_the_validation_set_of_the_deployed_model(train_args, tmp_path):
-    options = ("DATASET.NAME", "WithValidation", "TRAINER.DHO.SEARCH", "True", "TEST.FINAL_MODEL", "best_val")
+    options = ("DATASET.NAME", "WithValidation", "TRAINER.DHO.SEARCH_BY", "accuracy", "TEST.FINAL_MODEL", "best_val")
     main(train_args("CoOpDHO", *options))
     mix = json.loads((tmp_path / "run" / "mix.json").read_text())
     assert mix["alpha"] in ALPHAS and mix["beta"] in BETAS and "searched on 10 validation images" in mix["chosen"]

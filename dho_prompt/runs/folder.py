@@ -92,6 +92,7 @@ def stored_mix(folder: PathLike, dho: Any) -> dict[str, Any] | None:
         return None
     if not path.exists():
         if dho.SEARCH == "auto":
+            print(f"{folder} has no {MIX}: alpha and beta are those of the configuration")
             return None
         raise FileNotFoundError(
             f"TRAINER.DHO.SEARCH is on, but {folder} has no {MIX} with what its run searched; "

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 
-def searches_mix(cfg: Any, has_val: bool, val_is_test: bool) -> bool:
-    """Whether TRAINER.DHO.SEARCH asks for a search of alpha and beta on this data set."""
-    search = cfg.TRAINER.DHO.SEARCH
+def searches(search: str, has_val: bool, val_is_test: bool) -> bool:
+    """Whether alpha and beta are to be chosen on the validation set (``search``: TRAINER.DHO.SEARCH).
+
+    With ``on`` also where that is the test set; nothing is then chosen on it, and the record says so.
+    """
     return search == "on" or (search == "auto" and has_val and not val_is_test)
 
 

@@ -120,7 +120,11 @@ def _protocol(method: str, seeds: Sequence[Result]) -> str:
     ]
     if "teacher" in first:
         pool = [] if splits[0] is None else [f"{splits[0]['unlabelled']} unlabelled"]
-        parts += [*pool, f"teacher {first['teacher']['name']}", *([_mixes(seeds)] if "mix" in first else [])]
+        parts += [
+            *pool,
+            f"teacher {(first['teacher'] or {'name': 'none'})['name']}",
+            *([_mixes(seeds)] if "mix" in first else []),
+        ]
     parts += [f"splits {' '.join(split['hash'][:8] for split in splits if split is not None)}"]
     parts += [f"engine {first['engine']}", f"torch {first['versions'].get('torch', '?')}", first["device"]]
     return ", ".join(parts)

@@ -20,6 +20,11 @@ from dho_prompt.training.build import check_clip, load_named, prompt_templates, 
 from dho_prompt.training.trained_teacher import is_own_run, is_run, load_run
 
 
+def teaches_nothing(cfg: Any) -> bool:
+    """Whether DHO's loss is the method's own (lambda 1), so that nothing is asked of a teacher."""
+    return cfg.TRAINER.DHO.OBJECTIVE == "dho" and cfg.TRAINER.DHO.LAMBDA == 1
+
+
 def check_teacher(cfg: Any) -> None:
     """Refuse names that :func:`build_teacher` cannot load, before anything is; nothing is fetched.
 

@@ -29,14 +29,14 @@ from dho_prompt.runs import folder
 from dho_prompt.runs.evaluation import Evaluation, known_classes, logits_of, shifted_sets
 from dho_prompt.runs.finite import refuse_loss
 from dho_prompt.runs.lock import one_process
-from dho_prompt.runs.protocol import refuse_choice_on_test, searches_mix
+from dho_prompt.runs.protocol import refuse_choice_on_test, searches
 from dho_prompt.runs.record import result_record
 from dho_prompt.runs.resume import Resumable
 from dho_prompt.runs.saved_classes import refuse_other_classes, rows_of
 from dho_prompt.students.base import Student
 from dho_prompt.teachers.base import Teacher
 from dho_prompt.training.build_objective import build_objective
-from dho_prompt.training.build_teacher import build_teacher, describe_teacher
+from dho_prompt.training.build_teacher import build_teacher, describe_teacher, teaches_nothing
 from dho_prompt.training.decay import spare_biases
 from dho_prompt.training.loaders import labelled_batches, pair_batches, test_loader, unlabelled_images
 
@@ -141,8 +141,8 @@ class Run(Resumable):
             self.add_model(name, head, self.cfg.TRAINER.DHO.HEAD_LR)
 
     def _build_objective(self, student: Student) -> Objective:
-        searches = searches_mix(self.cfg, self.val_loader is not None, self.val_is_test)
-        return build_objective(self.cfg, student, self.classnames, searches)
+        chosen = searches(self.cfg.TRAINER.DHO.SEARCH, self.val_loader is not None, self.val_is_test)
+        return build_objective(self.cfg, student, self.classnames, chosen)
 
     def add_model(self, name: str, module: nn.Module, learning_rate: float = 0.0) -> None:
         """Register a module with an optimiser and a schedule of its own; 0 takes OPTIM.LR."""
@@ -174,7 +174,7 @@ class Run(Resumable):
     @property
     def teaches_nothing(self) -> bool:
         """With lambda 1 DHO's loss is the method's own: the KD head is not trained, nothing is asked of a teacher."""
-        return self.cfg.TRAINER.DHO.OBJECTIVE == "dho" and self.cfg.TRAINER.DHO.LAMBDA == 1
+        return teaches_nothing(self.cfg)
 
     def _take_teacher(self) -> None:
         with untouched_rng():
@@ -306,6 +306,7 @@ class Run(Resumable):
         """The content of ``results.json`` or, for a trained run that was loaded, ``evaluation.json``."""
         record = result_record(self.cfg, self.evaluation.measured, self.split, str(self.device), self.evaluated)
         if self.distils:
-            record.update(objective=self.objective.name, teacher=describe_teacher(self.cfg, self.teacher))
+            teacher = None if teaches_nothing(self.cfg) else describe_teacher(self.cfg, self.teacher)
+            record.update(objective=self.objective.name, teacher=teacher)
             record.update({} if self.objective.mix is None else {"mix": self.objective.mix})
         return record
