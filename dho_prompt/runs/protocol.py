@@ -13,6 +13,17 @@ def searches(search: str, has_val: bool, val_is_test: bool) -> bool:
     return search == "on" or (search == "auto" and has_val and not val_is_test)
 
 
+def why_fixed(search: str, has_val: bool, val_is_test: bool) -> str:
+    """Why alpha and beta are not searched although SEARCH is not ``off``; "" if they are."""
+    if search == "off" or not (val_is_test or not has_val):
+        return ""
+    return (
+        "the validation set is the test set, so nothing is searched on it"
+        if val_is_test
+        else ("there is no validation set to search on")
+    )
+
+
 def refuse_choice_on_test(cfg: Any, has_val: bool, val_is_test: bool, distils: bool) -> None:
     """Refuse a configuration that chooses a checkpoint or a mix without validation images.
 
