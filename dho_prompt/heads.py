@@ -97,15 +97,19 @@ def student_head(
         classnames: one name per class.
         templates: prompt templates of the language-aware start.
         kind: ``cosine`` or ``linear``.
-        start: ``language`` or ``kaiming``.
+        start: ``language``: the class text features, for a linear head as long as the text tower gives them (about 10
+            for CLIP; the paper's f_T is not normalised, and neither is the authors' code), for a cosine head, which
+            normalises its weights itself, at length 1. ``language_unit``: at length 1 for either. ``kaiming``:
+            PyTorch's default.
         zeta: temperature of a cosine head; 0 takes the student's own, with which a cosine head that starts from
             language is the zero-shot classifier, or 0.01 if it has none.
 
     Raises:
         ValueError: ``start`` is language, but the student has no text tower.
     """
-    text_features = student.text_features(classnames, templates) if start == "language" else None
-    if start == "language" and text_features is None:
+    unit = kind == "cosine" or start == "language_unit"
+    text_features = None if start == "kaiming" else student.text_features(classnames, templates, unit)
+    if start != "kaiming" and text_features is None:
         raise ValueError(
             f"a head that starts from language needs class text features, and {type(student).__name__} has no text "
             "tower; set the head's HEAD_INIT to kaiming"

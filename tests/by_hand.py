@@ -77,13 +77,16 @@ def _name_earlier(row, start, length, tokens):
     return torch.cat([row[:before], row[start : start + length], row[before:start], row[start + length :]])
 
 
-def template_texts(clip, names, templates, unit_each=True):
-    """(classes, d) of length 1: the mean over templates, of features of length 1 or of features as they are."""
+def template_texts(clip, names, templates, unit_each=True, as_given=False):
+    """(classes, d) of length 1: the mean over templates, of features of length 1 or of features as they are.
+
+    ``as_given``: the plain mean of the features as they are, not of length 1.
+    """
     total = 0
     for template in templates:
         features = clip.model.encode_text(clip.tokenizer([template.replace("{}", name) for name in names]))
-        total = total + (unit(features) if unit_each else features)
-    return unit(total)
+        total = total + (unit(features) if unit_each and not as_given else features)
+    return total / len(templates) if as_given else unit(total)
 
 
 def image_features(clip, images, prompts=(), projection=None):

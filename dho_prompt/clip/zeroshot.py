@@ -14,7 +14,12 @@ from .text import encode_texts
 
 @torch.no_grad()
 def class_text_features(
-    clip: Any, classnames: Sequence[str], templates: Sequence[str], batch: int = 250, normalize_each: bool = True
+    clip: Any,
+    classnames: Sequence[str],
+    templates: Sequence[str],
+    batch: int = 250,
+    normalize_each: bool = True,
+    unit: bool = True,
 ) -> Tensor:
     """Mean text feature of each class over templates.
 
@@ -27,9 +32,10 @@ def class_text_features(
         templates: texts with one ``{}`` each.
         batch: classes computed at once.
         normalize_each: False takes the mean over the features as they are, as PromptSRC does.
+        unit: False leaves the mean as long as it is.
 
     Returns:
-        (classes, embed_dim) float32, of length 1.
+        (classes, embed_dim) float32, of length 1 unless ``unit`` is False.
 
     Raises:
         ValueError: no classes, no templates, or a template without ``{}``.
@@ -46,4 +52,4 @@ def class_text_features(
         texts = [[template.replace("{}", name) for name in part] for template in templates]
         per_template = torch.stack([encode_texts(clip.model, clip.tokenizer, text).float() for text in texts])
         sums.append((F.normalize(per_template, dim=2) if normalize_each else per_template).mean(0))
-    return F.normalize(torch.cat(sums), dim=1)
+    return F.normalize(torch.cat(sums), dim=1) if unit else torch.cat(sums)

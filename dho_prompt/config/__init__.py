@@ -17,7 +17,7 @@ from dho_prompt.config.settings import as_float, flat, literal, read_settings, r
 PARTS = ("methods", "distill", "teachers")  # packages whose modules declare keys of their own
 PRECISIONS = ("fp32", "fp16", "amp", "bf16")
 HEADS = ("linear", "cosine")
-HEAD_STARTS = ("language", "kaiming")
+HEAD_STARTS = ("language", "language_unit", "kaiming")
 
 
 class Setting(NamedTuple):
@@ -136,6 +136,11 @@ declare(
             "ours",
             "which images NUM_SHOTS labels: ours (a hash of seed and name) or coop (the pickles in split_fewshot)",
             ("ours", "coop"),
+        ),
+        "VAL_SHOTS": Setting(
+            -1,
+            "validation images per class; CoOp's few-shot protocol takes the smaller of shots and 4, Table 10 all",
+            Whole(1, MOST, special=-1, meaning="all"),
         ),
         "FOLDER": Setting("", "for DATASET.NAME ImageFolder: the folder, absolute or below DATASET.ROOT", PATH),
     },

@@ -11,6 +11,7 @@ from dho_prompt.config.ranges import SHARE, Number
 from dho_prompt.data.choose.pool import POOLS
 from dho_prompt.data.classes import UnknownClasses
 from dho_prompt.distill.base import Objective, Terms
+from dho_prompt.distill.ce import CE
 from dho_prompt.inference import Prediction, blend, search_mix
 from dho_prompt.losses import DHOLoss
 from dho_prompt.methods.base import MethodOutput
@@ -40,7 +41,7 @@ declare(
         ),
         "HEAD": Setting("cosine", "KD head: cosine (aligned, Eq. 10) or linear", HEADS),
         "HEAD_INIT": Setting(
-            "language", "start from language (the student's text features, Table 5) or kaiming", HEAD_STARTS
+            "language", "language (the student's text features, Table 5), language_unit or kaiming", HEAD_STARTS
         ),
         "HEAD_LR": Setting(
             0.0, "learning rate of the KD head", Number(0, open_least=True, special=0, meaning="OPTIM.LR")
@@ -81,7 +82,9 @@ class DHO(Objective):
         if hasattr(self.head, "zeta"):
             self.head.zeta.fill_(zeta)
 
-    def forward(self, output: MethodOutput, labels: Tensor, teacher_logits: Tensor) -> Terms:
+    def forward(self, output: MethodOutput, labels: Tensor, teacher_logits: Tensor | None) -> Terms:
+        if teacher_logits is None:  # lambda 1
+            return CE()(output, labels)
         labelled = len(labels)
         kd_logits = self.head(output.features)
         terms = self.loss(

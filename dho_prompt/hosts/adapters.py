@@ -35,7 +35,10 @@ class Adapter:
         state: attributes of the trainer, tensors and plain values (or dicts and lists of them), that an exact resume
             needs besides the registered models.
         precisions: values of ``cfg.TRAINER.<NODE>.PREC`` that the host's own code can run; () for any.
-        node: ``NODE``; only read with ``precisions``.
+        node: ``NODE``; only read with ``precisions`` and ``class_bound``.
+        class_bound: whether the host trains something with a row for each class: False, or the key of
+            ``cfg.TRAINER.<NODE>`` that says so (CoOp: ``CSC``). None looks for a trained weight with as many rows as
+            there are classes.
     """
 
     def __init__(
@@ -45,9 +48,10 @@ class Adapter:
         state: Sequence[str] = (),
         precisions: Sequence[str] = (),
         node: str = "",
+        class_bound: bool | str | None = None,
     ) -> None:
         self.model_path, self.encoder_path = model, image_encoder
-        self.state, self.precisions, self.node = tuple(state), tuple(precisions), node
+        self.state, self.precisions, self.node, self.class_bound = tuple(state), tuple(precisions), node, class_bound
 
     def check(self, cfg: Any) -> None:
         """Refuse settings under which the host's own code breaks, before it does."""
@@ -70,6 +74,16 @@ class Adapter:
         """(batch, d) image features in the image tower's output, un-normalised or not."""
         return output
 
+    def is_class_bound(self, trainer: Any, model: nn.Module) -> bool:
+        """Whether a registered model trains something with a row for each class."""
+        if isinstance(self.class_bound, str):
+            node = trainer.cfg.TRAINER[self.node]
+            return bool(node[self.class_bound]) and not node.get("CTX_INIT")  # words are one context for all classes
+        if self.class_bound is not None:
+            return self.class_bound
+        trained = [weight for weight in model.parameters() if weight.requires_grad and weight.dim() > 1]
+        return any(len(weight) == trainer.num_classes for weight in trained)
+
     def student_clip(self, trainer: Any) -> LoadedCLIP:
         """The CLIP that the host started from: its text tower starts the KD head, and its sizes give the head's."""
         name = trainer.cfg.MODEL.BACKBONE.NAME
@@ -84,7 +98,7 @@ class KDPLAdapter(Adapter):
     """
 
     def __init__(self, **more: Any) -> None:
-        super().__init__("student_model", "student_model.image_encoder", node="COOP", **more)
+        super().__init__("student_model", "student_model.image_encoder", node="COOP", **{"class_bound": False, **more})
 
     def check(self, cfg: Any) -> None:
         super().check(cfg)
@@ -96,13 +110,18 @@ class KDPLAdapter(Adapter):
 
 
 ADAPTERS: dict[str, Adapter] = {
+    "CoOp": Adapter(node="COOP", class_bound="CSC"),
+    "CoCoOp": Adapter(class_bound=False),
+    "IVLP": Adapter(class_bound=False),
     # averages its weights over epochs (GPA); its second CLIP stays in half precision whatever PREC says
-    "PromptSRC": Adapter(state=("step_counter", "previous_model_gpa"), precisions=("fp16",), node="PROMPTSRC"),
+    "PromptSRC": Adapter(
+        state=("step_counter", "previous_model_gpa"), precisions=("fp16",), node="PROMPTSRC", class_bound=False
+    ),
     # part of its layers is made in half precision whatever PREC says
-    "MaPLe": Adapter(precisions=("fp16",), node="MAPLE"),
+    "MaPLe": Adapter(precisions=("fp16",), node="MAPLE", class_bound=False),
     # its step in PREC amp forgets to ask the model for a loss
-    "VPT": Adapter(precisions=("fp16", "fp32"), node="VPT"),
-    "CoOp_KDPL": KDPLAdapter(),
+    "VPT": Adapter(precisions=("fp16", "fp32"), node="VPT", class_bound=False),
+    "CoOp_KDPL": KDPLAdapter(class_bound="CSC"),
     "CoCoOp_KDPL": KDPLAdapter(),
     "VPT_KDPL": KDPLAdapter(),
     "MaPLe_KDPL": KDPLAdapter(precisions=("fp16",)),

@@ -9,7 +9,7 @@ first term.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -29,6 +29,7 @@ from dho_prompt.hosts.injection import FeatureTap, add_loss, outputs_changed
 from dho_prompt.hosts.own import check_same_view, defines, on_device, report_skipped
 from dho_prompt.hosts.repairs import repaired
 from dho_prompt.students.clip import CLIPStudent
+from dho_prompt.training.build import teaches_nothing
 from dho_prompt.training.loaders import shared_crop
 from dho_prompt.training.run import Run
 
@@ -85,11 +86,7 @@ class HostTrainer(Run):
 
     def batches_without_pool(self) -> PairLoader:
         """With lambda 1 the host's own epoch, else as many batches as with a pool."""
-        return PairLoader(self.train_loader_x, None) if self._trains_host_alone else super().batches_without_pool()
-
-    @property
-    def _trains_host_alone(self) -> bool:
-        return self.cfg.TRAINER.DHO.LAMBDA == 1
+        return PairLoader(self.train_loader_x, None) if teaches_nothing(self.cfg) else super().batches_without_pool()
 
     # Parts
 
@@ -111,12 +108,10 @@ class HostTrainer(Run):
         return {torch.float16: "fp16", torch.bfloat16: "bf16"}.get(weights.dtype, "fp32")
 
     @property
-    def class_bound(self) -> bool:
-        """Whether the host trains something with a row for each class, such as CoOp's class-specific contexts."""
-        weights = (
-            weight for name in self.get_model_names() if name != KD_HEAD for weight in self._models[name].parameters()
-        )
-        return any(weight.requires_grad and weight.dim() > 1 and len(weight) == self.num_classes for weight in weights)
+    def class_bound(self) -> Sequence[str]:
+        """The host's models that train something with a row for each class, such as CoOp's class-specific contexts."""
+        own = [name for name in self.get_model_names() if name != KD_HEAD]
+        return [name for name in own if self.adapter.is_class_bound(self, self._models[name])]
 
     @contextmanager
     def host_models_only(self) -> Iterator[None]:
@@ -137,15 +132,9 @@ class HostTrainer(Run):
 
     # Training
 
-    def before_train(self) -> None:
-        super().before_train()
-        if self._trains_host_alone:
-            print("TRAINER.DHO.LAMBDA is 1: the KD head is not trained, and no unlabelled image is read")
-            self.crop.show_student_only()
-
     def forward_backward(self, batch: dict[str, Any]) -> dict[str, Any]:
         """The host's step with the KD loss in its backward pass; the log gains ``loss_kd_x`` and ``loss_kd_u``."""
-        if self._trains_host_alone:
+        if teaches_nothing(self.cfg):
             with self.host_models_only(), gpu_needed(self.host):
                 return super().forward_backward(batch)
         joined: list[Terms] = []

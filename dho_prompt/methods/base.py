@@ -38,10 +38,10 @@ class Method(nn.Module):
         student: the network that is adapted.
 
     Attributes:
-        class_bound: whether what it trains has a part for each class, which means nothing for other classes.
+        class_bound: which of the modules that it trains have a part for each class, which means nothing for others.
     """
 
-    class_bound = False
+    class_bound: tuple[str, ...] = ()
 
     def __init__(self, student: Student) -> None:
         super().__init__()

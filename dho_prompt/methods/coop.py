@@ -89,7 +89,7 @@ class CoOpMethod(TextPromptMethod):
     ) -> None:
         super().__init__(student)
         clip = student.clip
-        self.class_bound = class_specific and not ctx_init
+        self.class_bound = ("prompt_learner",) if class_specific and not ctx_init else ()
         n_ctx = len(ctx_init.replace("_", " ").split()) if ctx_init else n_ctx
         self.text_encoder = PromptedTextEncoder(clip.model, clip.tokenizer, classnames, n_ctx, position, ctx_init)
         if ctx_init:

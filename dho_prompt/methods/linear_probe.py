@@ -13,7 +13,9 @@ declare(
     {
         "PREC": Setting("fp32", "of the frozen tower; the head is in fp32", PRECISIONS),
         "HEAD": Setting("linear", "linear (W z + b, Sec. 3.2) or cosine (Eq. 10's form)", HEADS),
-        "HEAD_INIT": Setting("language", "language (class text features, Table 5) or kaiming", HEAD_STARTS),
+        "HEAD_INIT": Setting(
+            "language", "language (class text features, Table 5), language_unit (at length 1) or kaiming", HEAD_STARTS
+        ),
     },
 )
 
@@ -29,7 +31,7 @@ class LinearProbeMethod(Method):
         head: (batch, d) un-normalised features -> (batch, classes) logits; see :func:`dho_prompt.heads.make_head`.
     """
 
-    class_bound = True
+    class_bound = ("ce_head",)
 
     def __init__(self, student: Student, head: nn.Module) -> None:
         super().__init__(student)

@@ -25,7 +25,9 @@ declare(
             "linear or cosine, as of LINEAR_PROBE; text: CLIP's zero-shot classifier, not trained (MaPLe's VPT)",
             (*HEADS, "text"),
         ),
-        "HEAD_INIT": Setting("language", "language (class text features) or kaiming", HEAD_STARTS),
+        "HEAD_INIT": Setting(
+            "language", "language (class text features), language_unit (at length 1) or kaiming", HEAD_STARTS
+        ),
     },
 )
 
@@ -84,7 +86,7 @@ class VPTMethod(Method):
         self.image_encoder = PromptedVisionEncoder(student.clip.model, n_ctx, depth)
         self.prompt_learner = VisualPrompts(n_ctx, depth, self.image_encoder.width)
         self.head = head
-        self.class_bound = any(parameter.requires_grad for parameter in head.parameters())
+        self.class_bound = ("ce_head",) if any(weight.requires_grad for weight in head.parameters()) else ()
 
     def trainable(self) -> dict[str, nn.Module]:
         return {"prompt_learner": self.prompt_learner, **({"ce_head": self.head} if self.class_bound else {})}

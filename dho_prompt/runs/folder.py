@@ -73,6 +73,23 @@ def read_mix(path: PathLike) -> dict[str, Any]:
     return mix
 
 
+def searched_mix(folder: PathLike) -> dict[str, Any]:
+    """:func:`read_mix` of a run whose alpha and beta were searched, and a line about it.
+
+    Raises:
+        FileNotFoundError: the run has no such file.
+    """
+    path = Path(folder) / MIX
+    if not path.exists():
+        raise FileNotFoundError(
+            f"TRAINER.DHO.SEARCH is True, but {folder} has no {MIX} with what its run searched; "
+            "TRAINER.DHO.SEARCH False evaluates with TRAINER.DHO.ALPHA and BETA"
+        )
+    mix = read_mix(path)
+    print(f"alpha {mix['alpha']} and beta {mix['beta']} of {path} ({mix['chosen']})")
+    return mix
+
+
 def run_state(folder: PathLike, settings: dict[str, Any]) -> str:
     """Compare an output folder with the run that is about to use it.
 

@@ -28,8 +28,13 @@ class Student(nn.Module):
         """(batch, 3, size, size), normalised as :attr:`view` says -> (batch, embed_dim) un-normalised features."""
         raise NotImplementedError
 
-    def text_features(self, classnames: Sequence[str], templates: Sequence[str]) -> Tensor | None:
-        """(classes, embed_dim) float32 features of the class names, or None for a network without a text tower."""
+    def text_features(self, classnames: Sequence[str], templates: Sequence[str], unit: bool = True) -> Tensor | None:
+        """(classes, embed_dim) float32 features of the class names; None from a network without a text tower.
+
+        Args:
+            unit: each template's feature at length 1, and their mean too (the zero-shot classifier); False for the
+                mean of the features as the tower gives them.
+        """
         return None
 
     def trainable(self) -> dict[str, nn.Module]:

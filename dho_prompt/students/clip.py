@@ -34,5 +34,5 @@ class CLIPStudent(Student):
         with torch.no_grad():
             return self.clip.encode_image(images)
 
-    def text_features(self, classnames: Sequence[str], templates: Sequence[str]) -> Tensor:
-        return class_text_features(self.clip, classnames, templates).float()
+    def text_features(self, classnames: Sequence[str], templates: Sequence[str], unit: bool = True) -> Tensor:
+        return class_text_features(self.clip, classnames, templates, normalize_each=unit, unit=unit).float()

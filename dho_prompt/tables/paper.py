@@ -112,9 +112,10 @@ def _differs(row: PaperRow, labelled: str, runs: Sequence[Result]) -> Iterator[s
         yield f"{epochs} epochs (paper {row.epochs})"
     if "mix" not in first:
         return
-    if first["teacher"]["name"] != TEACHER:
-        yield f"teacher {first['teacher']['name']} (paper {TEACHER})"
-    if first["teacher"].get("checkpoint"):
+    teacher = first["teacher"] or {"name": "none"}  # with lambda 1
+    if teacher["name"] != TEACHER:
+        yield f"teacher {teacher['name']} (paper {TEACHER})"
+    if teacher.get("checkpoint"):
         yield "teacher with trained prompts (paper zero-shot)"
     for key, value in MIX.items():
         found = list(dict.fromkeys(run["mix"][key] for run in runs))

@@ -83,8 +83,18 @@ def build_teacher(cfg: Any, classnames: Sequence[str], precision: str, device: t
     return teacher.to(device)
 
 
-def describe_teacher(cfg: Any, teacher: Teacher | None) -> dict[str, Any]:
-    """What a result file says of the teacher; an evaluation does without one and leaves its ``zeta`` open."""
+def teaches_nothing(cfg: Any) -> bool:
+    """With lambda 1 the loss is the method's own: the KD head is not trained, and no teacher is loaded or asked."""
+    return cfg.TRAINER.DHO.LAMBDA == 1
+
+
+def describe_teacher(cfg: Any, teacher: Teacher | None) -> dict[str, Any] | None:
+    """What a result file says of the teacher; None if the run had none.
+
+    An evaluation does without the teacher and leaves its ``zeta`` open.
+    """
+    if teaches_nothing(cfg):
+        return None
     node = cfg.TRAINER.DHO.TEACHER
     told = {"name": node.NAME, "zeta": None if teacher is None else teacher.zeta}
     return {**told, **({"checkpoint": node.CHECKPOINT} if node.CHECKPOINT else {"templates": prompt_templates(cfg)})}

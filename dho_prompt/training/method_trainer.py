@@ -96,7 +96,7 @@ class MethodTrainer(Run, TrainerX):
         return student
 
     @property
-    def class_bound(self) -> bool:
+    def class_bound(self) -> Sequence[str]:
         return self.model.class_bound
 
     def build_schedule(self, optimizer: Any, settings: Any) -> Any:
@@ -113,7 +113,7 @@ class MethodTrainer(Run, TrainerX):
             )
         name, module = next(iter(trained.items()))
         checkpoint = load_checkpoint(path, weights=True)
-        if self.class_bound:
+        if name in self.class_bound:
             refuse_other_classes(checkpoint, path, self.evaluation.classes)
         load_strictly(module, checkpoint, path)
         print(f"Started {name} from {path}")

@@ -35,7 +35,7 @@ from dho_prompt.runs.resume import Resumable
 from dho_prompt.runs.saved_classes import refuse_other_classes, rows_of
 from dho_prompt.students.base import Student
 from dho_prompt.teachers.base import Teacher
-from dho_prompt.training.build import build_objective, build_teacher, describe_teacher
+from dho_prompt.training.build import build_objective, build_teacher, describe_teacher, teaches_nothing
 from dho_prompt.training.loaders import labelled_batches, pair_batches, test_loader, unlabelled_images
 
 
@@ -83,9 +83,9 @@ class Run(Resumable):
         raise NotImplementedError
 
     @property
-    def class_bound(self) -> bool:
-        """Whether what the method trains has a part for each class, which means nothing for other classes."""
-        return False
+    def class_bound(self) -> Sequence[str]:
+        """Which of the method's registered models have a part for each class, which means nothing for others."""
+        return ()
 
     def autocast(self) -> AbstractContextManager:
         """The precision that predictions are computed in; by default whatever the model itself does."""
@@ -154,7 +154,9 @@ class Run(Resumable):
 
     def before_train(self) -> None:
         cfg, self._training = self.cfg, True
-        if self.distils:
+        if self.distils and teaches_nothing(cfg):
+            print("TRAINER.DHO.LAMBDA is 1: no teacher, no unlabelled image; the KD head stays as it starts")
+        elif self.distils:
             self._take_teacher()
         super().before_train()  # may refuse what the checkpoints are of, before anything is written
         folder.begin_run(cfg.OUTPUT_DIR, plain(cfg))
@@ -237,8 +239,7 @@ class Run(Resumable):
 
     def class_bound_models(self) -> list[str]:
         """Names of the registered models that have a part for each class."""
-        heads = list(self.objective.trainable())
-        return self.get_model_names() if self.class_bound else heads
+        return [*self.class_bound, *self.objective.trainable()]
 
     def fit_checkpoint(self, name: str, checkpoint: dict[str, Any], path: str) -> dict[str, Any] | None:
         if name not in self.class_bound_models():
@@ -276,10 +277,8 @@ class Run(Resumable):
 
     def load_model(self, directory: str, epoch: int | None = None) -> None:
         """Load a run; its mix is the configuration's or, with TRAINER.DHO.SEARCH, what the run searched."""
-        stored = Path(directory or ".") / folder.MIX
-        if directory and self.objective.searches and stored.exists():
-            mix = self.objective.mix = folder.read_mix(stored)
-            print(f"alpha {mix['alpha']} and beta {mix['beta']} of {stored} ({mix['chosen']})")
+        if directory and self.objective.searches and not self._training:
+            self.objective.mix = folder.searched_mix(directory)
         self.objective.use_all_heads()
         self.load_weights(directory, epoch)
         if directory and not self._training:  # the next test is an evaluation, which writes a file of its own
@@ -288,8 +287,6 @@ class Run(Resumable):
     def load_weights(self, directory: str, epoch: int | None) -> None:
         """The weights alone of every registered model."""
         super().load_model(directory, epoch)
-
-    # Results
 
     def results(self) -> dict[str, Any]:
         """The content of ``results.json`` or, for a trained run that was loaded, ``evaluation.json``."""

@@ -159,34 +159,35 @@ def test_the_limits_are_the_single_heads(arguments, tmp_path, alpha, head):
         assert report[measure]["test"]["blend"] != report[measure]["test"]["ce" if head == "kd" else "kd"]
 
 
-def validation_files(folder, shots, seed):
-    """At most four images of each class, those whose seeded hash of the name is least."""
+def validation_files(folder, cap, seed):
+    """At most ``cap`` images of each class, those whose seeded hash of the name is least."""
     chosen = []
     for wnid in CLASSES:
         rank = lambda file: hashlib.sha256(f"{seed}/{file.relative_to(folder).as_posix()}".encode()).digest()  # noqa: E731
-        chosen += sorted(images(folder / "val" / wnid), key=rank)[: min(shots, 4)]
+        chosen += sorted(images(folder / "val" / wnid), key=rank)[:cap]
     return chosen
 
 
-@pytest.mark.parametrize("name, shots, rate", [("CoOp", 6, 0.3), ("LinearProbe", 6, 0.3), ("VPT", 2, 0.1)])
-def test_alpha_and_beta_are_searched_on_validation_images_alone(arguments, root, clips, tmp_path, name, shots, rate):
+@pytest.mark.parametrize("name, cap, rate", [("CoOp", 4, 0.3), ("LinearProbe", 4, 0.3), ("VPT", 2, 0.1)])
+def test_alpha_and_beta_are_searched_on_validation_images_alone(arguments, root, clips, tmp_path, name, cap, rate):
     """The test images are taken away before training: the search is done when the test comes and fails."""
     own = shutil.copytree(root / "own", tmp_path / "own")
     method, head = METHODS[name]
-    options = {"DATASET.NAME": "ImageFolder", "DATASET.NUM_SHOTS": shots, "TRAINER.DHO.SEARCH": True, "OPTIM.LR": rate}
+    options = {"DATASET.NAME": "ImageFolder", "DATASET.VAL_SHOTS": cap, "TRAINER.DHO.SEARCH": True, "OPTIM.LR": rate}
+    options["DATASET.NUM_SHOTS"] = 6 if cap == 4 else 2
     trainer = build(arguments(method, head, **options, **{"DATASET.FOLDER": own}))
     shutil.rmtree(own / "test")
     with pytest.raises(OSError, match="test/n"):
         trainer.train()
 
-    trained, files = Trained(tmp_path / "run", method, head, clips), validation_files(own, shots, seed=1)
+    trained, files = Trained(tmp_path / "run", method, head, clips), validation_files(own, cap, seed=1)
     logits = trained.logits(files)
     found, alpha, beta = by_hand.search(*logits)
     mix = read(tmp_path / "run" / "mix.json")
     assert (mix["alpha"], mix["beta"]) == (alpha, beta)
     assert mix["chosen"] == f"searched on {len(files)} validation images: {found:.2f}%"
     assert beta != 1 and found > by_hand.search(*logits, betas=[1.0])[0]  # or beta would not matter
-    if shots > 4:
+    if cap == 4:
         every = by_hand.search(*trained.logits(images(own / "val")))
         assert len(files) == 20 and abs(every[0] - found) > 0.1  # all 35 would show
 
@@ -194,6 +195,7 @@ def test_alpha_and_beta_are_searched_on_validation_images_alone(arguments, root,
 def test_a_searched_mix_is_what_the_test_set_meets(arguments, root, clips, tmp_path):
     method, head = METHODS["LinearProbe"]
     options = {"DATASET.NAME": "ImageFolder", "DATASET.NUM_SHOTS": 6, "TRAINER.DHO.SEARCH": True, "OPTIM.LR": 0.3}
+    options["DATASET.VAL_SHOTS"] = 4
     main(arguments(method, head, **options, **{"DATASET.FOLDER": root / "own"}))
     mix = read(tmp_path / "run" / "mix.json")
     logits = Trained(tmp_path / "run", method, head, clips).logits(images(root / "own" / "test"))

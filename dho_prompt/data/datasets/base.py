@@ -24,7 +24,7 @@ class NamedClasses(DatasetBase):
 
     Args:
         contents: the classes and the images of each part.
-        cfg: gives DATASET.NUM_SHOTS, SPLIT_FEWSHOT, LABELED_PERCENT, LABELED_LIST and SUBSAMPLE_CLASSES,
+        cfg: gives DATASET.NUM_SHOTS, SPLIT_FEWSHOT, LABELED_PERCENT, LABELED_LIST, VAL_SHOTS and SUBSAMPLE_CLASSES,
             DATALOADER.MAX_UNREADABLE and SEED.
         host: the data set's folder, if it is one of CoOp's (SPLIT_FEWSHOT coop).
 
@@ -56,8 +56,7 @@ class NamedClasses(DatasetBase):
             labelled = relabel(chosen, kept)
         else:
             labelled, self.labelled_by = choose_labelled(images, cfg, self.root)
-        # CoOp's few-shot protocol draws at most 4 validation images per class; a test set offered as one stays whole
-        shots = min(cfg.DATASET.NUM_SHOTS, 4)
+        shots = cfg.DATASET.VAL_SHOTS
         validated = tested if val is test else few_shot(relabel(val, kept), shots, cfg.SEED, self.root)
         self.training_images = [*images, *contents.unlabelled] if contents.unlabelled else images
         unlabelled = self.training_images if contents.unlabelled else None
