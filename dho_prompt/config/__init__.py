@@ -11,13 +11,17 @@ from typing import Any, NamedTuple
 from yacs.config import CfgNode
 
 from dho_prompt.config.dassl_ranges import DASSL
-from dho_prompt.config.ranges import MOST, PATH, Items, Number, Range, Text, Whole, as_range
+from dho_prompt.config.ranges import AUTO, MOST, PATH, Items, Number, Range, Text, Whole, as_range
 from dho_prompt.config.settings import as_float, flat, literal, read_settings, refuse_unplain
 
 PARTS = ("methods", "distill", "teachers")  # packages whose modules declare keys of their own
 PRECISIONS = ("fp32", "fp16", "amp", "bf16")
 HEADS = ("linear", "cosine")
 HEAD_STARTS = ("language", "language_unit", "kaiming")
+ON_OFF = {  # what stands for on and off too; YAML reads on itself as True
+    **dict.fromkeys(("on", "true", "yes", "1"), "on"),
+    **dict.fromkeys(("off", "false", "no", "0"), "off"),
+}
 
 
 class Setting(NamedTuple):
@@ -238,6 +242,8 @@ def _set(cfg: CfgNode, key: str, value: Any, where: str) -> None:
     default = _leaf(cfg, key)
     if isinstance(value, str) and not isinstance(default, str):
         value = literal(value)  # YAML reads (32, 32) and 1e-5 as text
+    if key in _DECLARED and _DECLARED[key].allowed is AUTO:
+        value = ON_OFF.get(str(value).lower(), value)
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if isinstance(default, float) and is_number:
         value = as_float(value)  # yacs itself refuses 1 where the default is 1.0

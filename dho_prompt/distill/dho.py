@@ -7,12 +7,12 @@ from typing import Any
 from torch import Tensor, nn
 
 from dho_prompt.config import HEAD_STARTS, HEADS, Setting, declare
-from dho_prompt.config.ranges import SHARE, Number
+from dho_prompt.config.ranges import AUTO, SHARE, Number
 from dho_prompt.data.choose.pool import POOLS
 from dho_prompt.data.classes import UnknownClasses
 from dho_prompt.distill.base import Objective, Terms
 from dho_prompt.distill.ce import CE
-from dho_prompt.inference import Prediction, blend, search_mix
+from dho_prompt.inference import SEARCHED, Prediction, blend, search_mix
 from dho_prompt.losses import DHOLoss
 from dho_prompt.methods.base import MethodOutput
 
@@ -48,7 +48,12 @@ declare(
         ),
         "ALPHA": Setting(0.5, "share of the method's own head at inference (Eq. 11; Table 11: 0.5)", SHARE),
         "BETA": Setting(1.0, "temperature of the KD head at inference (Eq. 11; Table 11: 1)", Number(0.01, 1000)),
-        "SEARCH": Setting(False, "choose alpha and beta on the validation set; never on test data"),
+        "SEARCH": Setting(
+            "auto",
+            "choose alpha and beta on the validation set, never on test data: auto where there is one that is not the "
+            "test set (else ALPHA and BETA hold), on (no validation set is an error), off; in a YAML file in quotes",
+            AUTO,
+        ),
     },
 )
 
@@ -59,7 +64,8 @@ class DHO(Objective):
     Args:
         head: the KD head, (batch, d) features -> (batch, classes) logits.
         loss: Eq. 6 with its lambda and eta.
-        alpha, beta: the mix at inference, until another is searched or recalled.
+        alpha, beta: the mix at inference, until another is searched or recalled; beside that one it is reported as
+            ``fixed``.
         searches: choose alpha and beta on validation data.
 
     Attributes:
@@ -71,6 +77,7 @@ class DHO(Objective):
     ) -> None:
         super().__init__()
         self.head, self.loss, self.searches = head, loss, searches
+        self.fixed = (alpha, beta)
         self.mix: dict[str, Any] = {"alpha": alpha, "beta": beta, "chosen": "fixed by the configuration"}
         self.has_head = True
 
@@ -115,13 +122,15 @@ class DHO(Objective):
             return Prediction(scores, each)
         mixed = blend(logits["ce"], logits["kd"], self.mix["alpha"], self.mix["beta"])
         # with alpha 1 the logits decide, as for the method alone: a softmax may round two of them to a tie
-        return Prediction(
-            {"blend": logits["ce"] if self.mix["alpha"] == 1 else mixed, **scores}, {"blend": mixed, **each}
-        )
+        mixes = {"blend": logits["ce"] if self.mix["alpha"] == 1 else mixed}, {"blend": mixed}
+        if self.mix["chosen"].startswith(SEARCHED):
+            fixed = blend(logits["ce"], logits["kd"], *self.fixed)
+            mixes[0]["fixed"], mixes[1]["fixed"] = logits["ce"] if self.fixed[0] == 1 else fixed, fixed
+        return Prediction({**mixes[0], **scores}, {**mixes[1], **each})
 
     def search(self, logits: dict[str, Tensor], labels: Tensor) -> None:
-        found = search_mix(logits["ce"], logits["kd"], labels)
-        chosen = f"searched on {len(labels)} validation images: {100 * found.accuracy:.2f}%"
+        found = search_mix(logits["ce"], logits["kd"], labels, self.fixed)
+        chosen = f"{SEARCHED} on {len(labels)} validation images: {100 * found.accuracy:.2f}%"
         self.mix = {"alpha": found.alpha, "beta": found.beta, "chosen": chosen}
 
     def use_all_heads(self) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from dho_prompt.config import differences
 from dho_prompt.data.choose.splits import read_record
 from dho_prompt.files import PathLike, read_json, write_json
+from dho_prompt.inference import SEARCHED
 
 CONFIG, SPLIT, MIX, RESULTS, EVALUATION = "config.json", "split.json", "mix.json", "results.json", "evaluation.json"
 
@@ -73,20 +74,34 @@ def read_mix(path: PathLike) -> dict[str, Any]:
     return mix
 
 
-def searched_mix(folder: PathLike) -> dict[str, Any]:
-    """:func:`read_mix` of a run whose alpha and beta were searched, and a line about it.
+def searched_mix(folder: PathLike, search: str) -> dict[str, Any] | None:
+    """What a run whose weights are loaded searched, and a line about it; None if the configuration's mix holds.
+
+    Args:
+        folder: output folder of the run.
+        search: TRAINER.DHO.SEARCH of the evaluation. ``on`` takes :func:`read_mix`, ``auto`` too if it was searched,
+            ``off`` never.
 
     Raises:
-        FileNotFoundError: the run has no such file.
+        FileNotFoundError: with ``on``, the run has no such file.
     """
     path = Path(folder) / MIX
+    if search == "off":
+        return None
     if not path.exists():
-        raise FileNotFoundError(
-            f"TRAINER.DHO.SEARCH is True, but {folder} has no {MIX} with what its run searched; "
-            "TRAINER.DHO.SEARCH False evaluates with TRAINER.DHO.ALPHA and BETA"
-        )
+        if search == "on":
+            raise FileNotFoundError(
+                f"TRAINER.DHO.SEARCH is on, but {folder} has no {MIX} with what its run searched; finish the run with "
+                "its training command, or evaluate with TRAINER.DHO.ALPHA and BETA by TRAINER.DHO.SEARCH off"
+            )
+        print(f"{folder} has no {MIX}: alpha and beta are those of the configuration")
+        return None
     mix = read_mix(path)
-    print(f"alpha {mix['alpha']} and beta {mix['beta']} of {path} ({mix['chosen']})")
+    if search == "auto" and not mix["chosen"].startswith(SEARCHED):
+        return None
+    print(
+        f"alpha {mix['alpha']} and beta {mix['beta']} of {path} ({mix['chosen']}); TRAINER.DHO.SEARCH off: ALPHA, BETA"
+    )
     return mix
 
 

@@ -24,9 +24,17 @@ def refuse_choice_on_test(cfg: Any, has_val: bool, val_is_test: bool, distils: b
             f"TEST.FINAL_MODEL is best_val, but {cfg.DATASET.NAME} {reason}, so the checkpoint would be "
             "chosen on the test set; use last_step"
         )
-    if distils and cfg.TRAINER.DHO.SEARCH and not has_val:
+    if distils and cfg.TRAINER.DHO.SEARCH == "on" and not has_val:
         dho = cfg.TRAINER.DHO
         raise ValueError(
-            f"TRAINER.DHO.SEARCH needs a validation set, and {cfg.DATASET.NAME} has none; set it to False "
+            f"TRAINER.DHO.SEARCH on needs a validation set, and {cfg.DATASET.NAME} has none; set it to off "
             f"to use TRAINER.DHO.ALPHA {dho.ALPHA} and TRAINER.DHO.BETA {dho.BETA}"
         )
+
+
+def searches(search: str, has_val: bool, val_is_test: bool) -> bool:
+    """Whether alpha and beta are to be chosen on the validation set (the words of TRAINER.DHO.SEARCH).
+
+    With ``on`` also where the validation set is the test set; nothing is then chosen on it, and the record says so.
+    """
+    return search == "on" or (search == "auto" and has_val and not val_is_test)

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Sequence
 from typing import NamedTuple
 
-HEADS = {"blend": "", "ce": " (CE head)", "kd": " (KD head)"}
+HEADS = {"blend": "", "fixed": " (fixed mix)", "ce": " (CE head)", "kd": " (KD head)"}
 OWN_SETS = ("test", "val")  # what TEST.SPLIT calls the images of the run's own data set
 MEAN = "mean shifted"
 LOWER = ", lower is better"

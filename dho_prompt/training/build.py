@@ -111,14 +111,15 @@ def build_loss(cfg: Any) -> DHOLoss:
     return DHOLoss(dho.LAMBDA, dho.TEMPERATURE, dho.SCALE_BY_TEMPERATURE)
 
 
-def build_objective(cfg: Any, student: Student, classnames: Sequence[str]) -> DHO:
+def build_objective(cfg: Any, student: Student, classnames: Sequence[str], searches: bool) -> DHO:
     """The objective of TRAINER.DHO on the features of a student, its head started as configured.
 
+    ``searches``: alpha and beta are to be chosen on validation data (:func:`dho_prompt.runs.protocol.searches`).
     Before the teacher is known a cosine head has the student's own temperature; a checkpoint brings the right one.
     """
     dho = cfg.TRAINER.DHO
     head = student_head(student, classnames, prompt_templates(cfg), dho.HEAD, dho.HEAD_INIT, dho.ZETA)
-    return DHO(head, build_loss(cfg), dho.ALPHA, dho.BETA, dho.SEARCH)
+    return DHO(head, build_loss(cfg), dho.ALPHA, dho.BETA, searches)
 
 
 def weight_precision(precision: str) -> str:

@@ -29,7 +29,7 @@ from dho_prompt.runs import folder
 from dho_prompt.runs.evaluation import Evaluation, known_classes, logits_of, shifted_sets
 from dho_prompt.runs.finite import refuse_loss
 from dho_prompt.runs.lock import one_process
-from dho_prompt.runs.protocol import refuse_choice_on_test
+from dho_prompt.runs.protocol import refuse_choice_on_test, searches
 from dho_prompt.runs.record import result_record
 from dho_prompt.runs.resume import Resumable
 from dho_prompt.runs.saved_classes import refuse_other_classes, rows_of
@@ -132,7 +132,10 @@ class Run(Resumable):
     def build_model(self) -> None:
         student = self.build_method()
         with untouched_rng():  # the method draws the same with and without an objective of ours
-            objective = build_objective(self.cfg, student, self.classnames) if self.distils else CE()
+            objective = CE()
+            if self.distils:
+                honest = searches(self.cfg.TRAINER.DHO.SEARCH, self.val_loader is not None, self.val_is_test)
+                objective = build_objective(self.cfg, student, self.classnames, honest)
         self.objective = objective.to(self.device)
         for name, head in self.objective.trainable().items():
             self.add_model(name, head, self.cfg.TRAINER.DHO.HEAD_LR)
@@ -276,9 +279,9 @@ class Run(Resumable):
             self.scaler.load_state_dict(state["scaler"])
 
     def load_model(self, directory: str, epoch: int | None = None) -> None:
-        """Load a run; its mix is the configuration's or, with TRAINER.DHO.SEARCH, what the run searched."""
-        if directory and self.objective.searches and not self._training:
-            self.objective.mix = folder.searched_mix(directory)
+        """Load a run; its mix is what the run searched, else the configuration's (TRAINER.DHO.SEARCH)."""
+        if directory and self.distils and not self._training:
+            self.objective.mix = folder.searched_mix(directory, self.cfg.TRAINER.DHO.SEARCH) or self.objective.mix
         self.objective.use_all_heads()
         self.load_weights(directory, epoch)
         if directory and not self._training:  # the next test is an evaluation, which writes a file of its own

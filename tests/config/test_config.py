@@ -3,7 +3,7 @@
 import pytest
 from yacs.config import CfgNode
 
-from dho_prompt.config import differences, extend_cfg, merge_file, merge_opts, merge_plain, plain
+from dho_prompt.config import check_settings, differences, extend_cfg, merge_file, merge_opts, merge_plain, plain
 
 
 @pytest.fixture
@@ -76,13 +76,28 @@ def test_other_mistakes_are_named(cfg, tmp_path):
         merge_opts(cfg, ["OPTIM.LR"])
     with pytest.raises(ValueError, match="OPTIM.MAX_EPOCH in the command line is 1.5.*takes a int"):
         merge_opts(cfg, ["OPTIM.MAX_EPOCH", "1.5"])
-    with pytest.raises(ValueError, match="SEARCH.*takes a bool"):
-        merge_opts(cfg, ["TRAINER.DHO.SEARCH", "1"])
+    with pytest.raises(ValueError, match="ENSEMBLE.*takes a bool"):
+        merge_opts(cfg, ["TRAINER.ZEROSHOT.ENSEMBLE", "1"])
     with pytest.raises(FileNotFoundError, match="no configuration file"):
         merge_file(cfg, str(tmp_path / "absent.yaml"))
     (tmp_path / "bad.yaml").write_text("OPTIM: [1, 2\n")
     with pytest.raises(ValueError, match="bad.yaml is not a readable YAML"):
         merge_file(cfg, str(tmp_path / "bad.yaml"))
+
+
+def test_a_search_takes_words_and_truth_values(cfg, tmp_path):
+    path = tmp_path / "c.yaml"
+    words = {"on": "on On True true 1 yes", "off": "off False false 0 no", "auto": "auto"}
+    for meant, spelled in words.items():
+        for word in spelled.split():
+            merge_opts(cfg, ["TRAINER.DHO.SEARCH", word])
+            path.write_text(f"TRAINER: {{DHO: {{SEARCH: {word}}}}}")
+            from_opts = cfg.TRAINER.DHO.SEARCH
+            merge_file(cfg, str(path))
+            assert from_opts == cfg.TRAINER.DHO.SEARCH == meant, word
+    merge_opts(cfg, ["TRAINER.DHO.SEARCH", "maybe"])
+    with pytest.raises(ValueError, match="SEARCH is 'maybe'; allowed are auto, on, off"):
+        check_settings(cfg)
 
 
 @pytest.mark.parametrize(
