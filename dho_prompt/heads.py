@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dho_prompt.nonlinear_head import NonLinearHead
 from dho_prompt.students.base import Student
 
 OPENAI_ZETA = 0.01  # of the published CLIPs
@@ -48,10 +49,31 @@ class LinearHead(nn.Linear):
             return super().forward(features.to(self.weight.dtype))
 
 
+class ScaledHead(nn.Linear):
+    """``(W z / |z| + b) / zeta``: the KD head of the authors' code for CLIP students, where the paper has Eq. 10.
+
+    Its weights are not brought to length 1, so it starts from text features with logits that are as many times larger.
+
+    Args:
+        in_features, num_classes: sizes.
+        zeta: temperature > 0.
+    """
+
+    def __init__(self, in_features: int, num_classes: int, zeta: float = OPENAI_ZETA) -> None:
+        super().__init__(in_features, num_classes)
+        if not zeta > 0:
+            raise ValueError(f"zeta must be positive, got {zeta}")
+        self.register_buffer("zeta", torch.tensor(float(zeta), dtype=torch.float64))
+
+    def forward(self, features: Tensor) -> Tensor:
+        with torch.autocast(features.device.type, enabled=False):
+            return super().forward(F.normalize(features.to(self.weight.dtype), dim=-1)) / self.zeta
+
+
 def make_head(
     in_features: int,
     num_classes: int,
-    cosine: bool = True,
+    kind: str = "cosine",
     zeta: float = OPENAI_ZETA,
     text_features: Tensor | None = None,
 ) -> nn.Module:
@@ -59,16 +81,21 @@ def make_head(
 
     Args:
         in_features, num_classes: sizes.
-        cosine: :class:`CosineHead` if true, else :class:`LinearHead`.
-        zeta: temperature of the cosine head.
+        kind: ``cosine`` (:class:`CosineHead`), ``linear`` (:class:`LinearHead`) or ``scaled`` (:class:`ScaledHead`).
+        zeta: temperature of a cosine or scaled head.
         text_features: (num_classes, in_features) class embeddings from the student's own text tower to start from
             (Li et al., 2022), or None for PyTorch's default (Kaiming) initialisation. The paper names the teacher's
             text encoder, whose width need not be the student's; the authors' code takes the student's.
 
     Raises:
-        ValueError: ``text_features`` has another shape.
+        ValueError: an unknown kind, or ``text_features`` has another shape.
     """
-    head = CosineHead(in_features, num_classes, zeta) if cosine else LinearHead(in_features, num_classes)
+    if kind == "linear":
+        head: nn.Module = LinearHead(in_features, num_classes)
+    elif kind in ("cosine", "scaled"):
+        head = (CosineHead if kind == "cosine" else ScaledHead)(in_features, num_classes, zeta)
+    else:
+        raise ValueError(f"a head of the kind {kind!r} is asked for; kinds are cosine, linear and scaled")
     if text_features is not None:
         if text_features.shape != head.weight.shape:
             raise ValueError(
@@ -77,7 +104,7 @@ def make_head(
             )
         with torch.no_grad():
             head.weight.copy_(text_features)
-            if isinstance(head, LinearHead):
+            if hasattr(head, "bias"):
                 head.bias.zero_()
     return head
 
@@ -89,6 +116,8 @@ def student_head(
     kind: str = "cosine",
     start: str = "language",
     zeta: float = 0.0,
+    hidden: int = 0,
+    dropout: float = 0.1,
 ) -> nn.Module:
     """:func:`make_head` on the features of a student.
 
@@ -96,18 +125,21 @@ def student_head(
         student: gives the number of features and, for a start from language, the text features.
         classnames: one name per class.
         templates: prompt templates of the language-aware start.
-        kind: ``cosine`` or ``linear``.
+        kind: ``cosine``, ``linear``, ``scaled`` or ``nonlinear`` (:class:`~dho_prompt.nonlinear_head.NonLinearHead`).
         start: ``language``: the class text features, for a linear head as long as the text tower gives them (about 10
-            for CLIP; the paper's f_T is not normalised, and neither is the authors' code), for a cosine head, which
-            normalises its weights itself, at length 1. ``language_unit``: at length 1 for either. ``kaiming``:
-            PyTorch's default.
+            for CLIP; the paper's f_T is not normalised, and neither is the authors' code), for others at length 1.
+            ``language_unit``: at length 1 for each. ``kaiming``: PyTorch's default. A non-linear head has no rows to
+            start from language.
         zeta: temperature of a cosine head; 0 takes the student's own, with which a cosine head that starts from
             language is the zero-shot classifier, or 0.01 if it has none.
+        hidden, dropout: of a non-linear head.
 
     Raises:
         ValueError: ``start`` is language, but the student has no text tower.
     """
-    unit = kind == "cosine" or start == "language_unit"
+    if kind == "nonlinear":
+        return NonLinearHead(student.embed_dim, len(classnames), hidden, dropout)
+    unit = kind != "linear" or start == "language_unit"
     text_features = None if start == "kaiming" else student.text_features(classnames, templates, unit)
     if start != "kaiming" and text_features is None:
         raise ValueError(
@@ -115,4 +147,4 @@ def student_head(
             "tower; set the head's HEAD_INIT to kaiming"
         )
     zeta = zeta or student.zeta or OPENAI_ZETA
-    return make_head(student.embed_dim, len(classnames), kind == "cosine", zeta, text_features)
+    return make_head(student.embed_dim, len(classnames), kind, zeta, text_features)

@@ -6,7 +6,9 @@
 # Environment:
 #   DATA=data       folder of the data sets            OUTPUT=output     folder of the results
 #   SEEDS="1 2 3"   seeds                              PYTHON=python
-#   METHODS="..."   trainers to run and compare; -labeled behind a name trains it on the labelled images alone
+#   METHODS="..."   trainers to run and compare; behind a name with DHO -labeled trains it on the labelled images alone,
+#                   -ce_kd or another TRAINER.DHO.OBJECTIVE trains that rival; CoOp-caspl and PromptSRC-caspl are
+#                   CasPL's two stages
 #   CFG=name        a file of configs/trainers/<trainer> (default: the data set's own, else the paper's)
 #   TAG=name        sets runs with other overrides apart
 # Finished seeds are passed over, interrupted ones resume.
@@ -24,7 +26,7 @@ compare() {
     shift 4
     if [ $# -lt 2 ] || [ -z "$1" ]; then
         echo "bash scripts/$name.sh DATASET SHOTS|PERCENT%|all [KEY VALUE ...]   METHODS=\"$methods\"" >&2
-        sed -n '3,14s/^# \{0,1\}//p' scripts/common.sh >&2
+        sed -n '3,16s/^# \{0,1\}//p' scripts/common.sh >&2
         exit 2
     fi
     local dataset=$1 shots=$2 action=${ACTION:-train} labelled folders=() missing=() evaluated= method seed cfg
@@ -48,18 +50,70 @@ compare() {
     "$action"_table
 }
 
+# students NAME DEFAULT_METHODS DATASET SHOTS [STUDENT [TEACHER]] [KEY VALUE ...]: compare for students trained in full.
+# STUDENT chooses the recipe, TEACHER is a CLIP's name or a checkpoint that can teach; both have a part in folder names.
+students() {
+    local name=$1 methods=$2 dataset=${3:-} shots=${4:-} student= teacher= setting file tag
+    shift $(($# < 4 ? $# : 4))
+    local key='^([A-Z_0-9]+\.)+[A-Z_0-9]+$|^[A-Z_]+$'
+    if [ $# -gt 0 ] && ! [[ $1 =~ $key ]]; then student=$1; shift; fi
+    if [ $# -gt 0 ] && ! [[ $1 =~ $key ]]; then teacher=$1; shift; fi
+    case $dataset/$shots in
+        imagenet/*%) setting=imagenet_percent_${student:-vit_b16} ;;
+        imagenet/*) setting=imagenet_shots_${student:-resnet18} ;;
+        *) setting=shots_${student:-resnet18} ;;
+    esac
+    for file in "$dataset${student:+_$student}" "$setting"; do
+        if [ -f "configs/trainers/FinetuneDHO/$file.yaml" ]; then
+            setting=$file
+            break
+        fi
+    done
+    if [ -z "${CFG:-}" ] && [ -n "$student" ] && [ ! -f "configs/trainers/FinetuneDHO/$setting.yaml" ]; then
+        echo "There is no recipe for the student $student on $dataset with $shots; recipes are:" >&2
+        (cd configs/trainers/FinetuneDHO && printf '  %s\n' *.yaml) >&2
+        echo "Another network: take one of them by CFG, and set MODEL.BACKBONE.NAME and MODEL.BACKBONE.WEIGHTS." >&2
+        exit 2
+    fi
+    if [ -n "$teacher" ]; then
+        tag=$(basename "$teacher" | tr -c 'A-Za-z0-9@._\n-' _)
+        TAG=${TAG:+${TAG}_}$tag
+        if [ -e "$teacher" ] && [ ! -f "$teacher/open_clip_config.json" ]; then
+            set -- TRAINER.DHO.TEACHER.CHECKPOINT "$teacher" "$@"
+        else
+            set -- TRAINER.DHO.TEACHER.NAME "$teacher" "$@"
+        fi
+    fi
+    [ -n "${CFG:-}" ] || CFG=$setting
+    compare "$name" FinetuneDHO "$setting" "$methods" "$dataset" "$shots" "$@"
+}
+
 # train_run [KEY VALUE ...]: one method and seed of compare, whose variables it reads
 train_run() {
-    local pool=()
-    case $method in *-labeled) pool=(TRAINER.DHO.UNLABELED none) ;; esac
+    local kind=()
+    case $method in
+        *-labeled) kind=(TRAINER.DHO.UNLABELED none) ;;
+        *-caspl)
+            local first=$OUTPUT/$dataset/$method-boost/$run/seed$seed node
+            node=$(echo "${method%-caspl}" | tr a-z A-Z)
+            train "${method%-caspl}DHO" "$first" TRAINER.DHO.OBJECTIVE kd "$@"
+            kind=("TRAINER.$node.BOOST" "$first")
+            ;;
+        *-*) kind=(TRAINER.DHO.OBJECTIVE "${method#*-}") ;;
+    esac
+    train "${method%%-*}" "$OUTPUT/$dataset/$method/$run/seed$seed" ${kind[@]+"${kind[@]}"} "$@"
+}
+
+# train TRAINER FOLDER [KEY VALUE ...]
+train() {
     "$PYTHON" -m dho_prompt.train \
         --root "$DATA" \
         --seed "$seed" \
-        --trainer "${method%-labeled}" \
+        --trainer "$1" \
         --dataset-config-file "configs/datasets/$dataset.yaml" \
         --config-file "$configs/$cfg.yaml" \
-        --output-dir "$OUTPUT/$dataset/$method/$run/seed$seed" \
-        "${labelled[@]}" ${pool[@]+"${pool[@]}"} "$@"
+        --output-dir "$2" \
+        "${labelled[@]}" "${@:3}"
 }
 
 train_table() {

@@ -9,9 +9,9 @@ set -euo pipefail
 
 cd "$(dirname "$0")/.."
 script=scripts/${1:-}.sh
-if [ $# -lt 3 ] || ! grep -qs '^compare ' "$script"; then
+if [ $# -lt 3 ] || ! grep -qs '^\(compare\|students\) ' "$script"; then
     sed -n '3,8s/^# \{0,1\}//p' scripts/ood_eval.sh >&2
-    echo "METHOD is one of: $(grep -l '^compare ' scripts/*.sh | sed 's,scripts/\(.*\)\.sh,\1,' | xargs)" >&2
+    echo "METHOD is one of: $(grep -l '^\(compare\|students\) ' scripts/*.sh | sed 's,scripts/\(.*\)\.sh,\1,' | xargs)" >&2
     exit 2
 fi
 shift

@@ -35,14 +35,14 @@ def test_language_aware_start_predicts_like_zero_shot():
     features = torch.randn(10, 8)
     wanted = torch.nn.functional.cosine_similarity(features[:, None], text[None], dim=-1)
     torch.testing.assert_close(make_head(8, 5, zeta=0.5, text_features=text)(features), wanted / 0.5)
-    linear = make_head(8, 5, cosine=False, text_features=text)
+    linear = make_head(8, 5, kind="linear", text_features=text)
     assert isinstance(linear, LinearHead)
     torch.testing.assert_close(linear(features), features @ text.t())
 
 
 def test_half_precision_features_are_taken():
     assert make_head(8, 5)(torch.randn(2, 8).half()).dtype == torch.float32
-    assert make_head(8, 5, cosine=False)(torch.randn(2, 8).bfloat16()).dtype == torch.float32
+    assert make_head(8, 5, kind="linear")(torch.randn(2, 8).bfloat16()).dtype == torch.float32
 
 
 def test_bad_arguments_are_named():

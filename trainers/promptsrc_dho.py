@@ -1,7 +1,9 @@
 """PromptSRC (Khattak et al., Self-regulating Prompts, ICCV 2023), and PromptSRC + DHO (Table 13)."""
 
 from dho_prompt.engine import register_trainer
+from dho_prompt.methods.boosting import read_prompts
 from dho_prompt.methods.promptsrc import PromptSRCMethod
+from dho_prompt.teachers.prompts import checkpoint_file
 from dho_prompt.training.method_trainer import MethodTrainer
 
 
@@ -23,6 +25,7 @@ class PromptSRC(MethodTrainer):
             text_weight=src.TEXT_LOSS_WEIGHT,
             image_weight=src.IMAGE_LOSS_WEIGHT,
             templates=src.TEMPLATES,
+            boost=read_prompts(checkpoint_file(src.BOOST)) if src.BOOST else None,
         )
         method.average_over(self.cfg.OPTIM.MAX_EPOCH, src.GPA_MEAN, src.GPA_STD)
         return method

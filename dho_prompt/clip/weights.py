@@ -134,7 +134,7 @@ def _probe(server: str) -> None:
             raise
 
 
-def read_state_dict(path: Path, digest: str = "") -> dict[str, Tensor]:
+def read_state_dict(path: Path, digest: str = "", kind: str = "CLIP weights") -> dict[str, Tensor]:
     """Tensors of a weights file: ``.safetensors``, a state dict saved by torch, or OpenAI's TorchScript archive.
 
     The file is compared with the checksums it has: ``digest``, the hub's, those in torch's archives. One that has none
@@ -143,6 +143,7 @@ def read_state_dict(path: Path, digest: str = "") -> dict[str, Tensor]:
     Args:
         path: the file.
         digest: its SHA-256, if somebody has written it down.
+        kind: what it should hold, for messages.
 
     Raises:
         ValueError: the file is damaged or holds something else.
@@ -161,7 +162,7 @@ def read_state_dict(path: Path, digest: str = "") -> dict[str, Tensor]:
     except Exception as error:  # the readers' errors about damaged files share no type
         first_line = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
         raise ValueError(
-            f"{path} cannot be read as CLIP weights: it is damaged or of another kind ({first_line}). Fetch it again; "
+            f"{path} cannot be read as {kind}: it is damaged or of another kind ({first_line}). Fetch it again; "
             "allowed are OpenAI's .pt archives, state dicts (.pt, .pth, .bin) and .safetensors"
         ) from None
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):

@@ -12,16 +12,12 @@ from yacs.config import CfgNode
 
 from dho_prompt.config.dassl_ranges import DASSL
 from dho_prompt.config.ranges import AUTO, MOST, PATH, Items, Number, Range, Text, Whole, as_range
-from dho_prompt.config.settings import as_float, flat, literal, read_settings, refuse_unplain
+from dho_prompt.config.settings import as_float, as_word, flat, literal, read_settings, refuse_unplain
 
 PARTS = ("methods", "distill", "teachers")  # packages whose modules declare keys of their own
 PRECISIONS = ("fp32", "fp16", "amp", "bf16")
 HEADS = ("linear", "cosine")
 HEAD_STARTS = ("language", "language_unit", "kaiming")
-ON_OFF = {  # what stands for on and off too; YAML reads on itself as True
-    **dict.fromkeys(("on", "true", "yes", "1"), "on"),
-    **dict.fromkeys(("off", "false", "no", "0"), "off"),
-}
 
 
 class Setting(NamedTuple):
@@ -186,6 +182,20 @@ declare(
         "WARMUP_STEPS": Setting(
             0, "iterations of linear warm-up before the cosine of SCHEDULE_BY iteration (Table 11)", Whole(0, MOST)
         ),
+        "ACCUMULATE": Setting(
+            1, "equal parts that a batch is computed in, one after the other, to save memory", Whole(1, 4096)
+        ),
+        "CLIP_NORM": Setting(
+            0.0,
+            "largest norm of the gradient of all that is trained",
+            Number(0, open_least=True, special=0, meaning="any"),
+        ),
+        "DECAY_ALL": Setting(True, "decay biases and the weights of normalisations too, as published"),
+        "EMA": Setting(
+            0.0,
+            "decay of a moving average of the weights, which is what remains at the end",
+            Number(0, 1, open_least=True, open_most=True, special=0, meaning="none"),
+        ),
     },
 )
 _DECLARED["TORCH_THREADS"] = Setting(0, "CPU threads of PyTorch", Whole(1, 1024, 0, "PyTorch's own choice"))
@@ -243,7 +253,7 @@ def _set(cfg: CfgNode, key: str, value: Any, where: str) -> None:
     if isinstance(value, str) and not isinstance(default, str):
         value = literal(value)  # YAML reads (32, 32) and 1e-5 as text
     if key in _DECLARED and _DECLARED[key].allowed is AUTO:
-        value = ON_OFF.get(str(value).lower(), value)
+        value = as_word(value)
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if isinstance(default, float) and is_number:
         value = as_float(value)  # yacs itself refuses 1 where the default is 1.0

@@ -8,6 +8,9 @@ from torch import Tensor, nn
 
 from dho_prompt.inference import Prediction, probabilities
 from dho_prompt.methods.base import MethodOutput
+from dho_prompt.teachers.base import Teacher
+
+KD_HEAD = "kd_head"  # name of the registered model and of its checkpoint folder
 
 
 class Terms(NamedTuple):
@@ -29,25 +32,48 @@ class Objective(nn.Module):
     logits in :meth:`logits`, and one that mixes heads replaces :meth:`predict`.
 
     Attributes:
+        name: its name in TRAINER.DHO.OBJECTIVE and in result files.
+        needs_teacher: whether it learns from teacher logits; without, none is loaded.
+        needs_teacher_features: whether it learns from the teacher's image features too.
+        needs_all_logits: whether it trains the method's own logits on unlabelled images
+            (:attr:`~dho_prompt.methods.base.MethodOutput.unlabelled_logits`).
         mix: what :meth:`predict` mixes the heads with, as JSON values with a sentence under ``chosen``; None for an
             objective with nothing to choose.
         searches: whether :meth:`search` is to choose the mix on validation data.
     """
 
+    name = ""
+    needs_teacher = True
+    needs_teacher_features = False
+    needs_all_logits = False
     mix: dict[str, Any] | None = None
     searches = False
 
     def trainable(self) -> dict[str, nn.Module]:
-        """Heads that are trained beside the method, by name (checkpoint folder); each has a row for each class."""
+        """Modules that are trained beside the method, by name (checkpoint folder)."""
         return {}
 
-    def forward(self, output: MethodOutput, labels: Tensor, teacher_logits: Tensor | None) -> Terms:
+    def class_bound(self) -> tuple[str, ...]:
+        """Which of :meth:`trainable` have a row for each class."""
+        return tuple(self.trainable())
+
+    def align(self, teacher: Teacher) -> None:
+        """Take over what a head shares with the teacher, which is known when training begins."""
+
+    def forward(
+        self,
+        output: MethodOutput,
+        labels: Tensor,
+        teacher_logits: Tensor | None,
+        teacher_features: Tensor | None = None,
+    ) -> Terms:
         """The loss of a batch.
 
         Args:
             output: of the method; its leading images are labelled.
             labels: (labelled,) class indices.
             teacher_logits: (labelled + unlabelled, classes), or None without a teacher.
+            teacher_features: (labelled + unlabelled, d of the teacher), where they are needed.
         """
         raise NotImplementedError
 

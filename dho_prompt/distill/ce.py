@@ -12,5 +12,14 @@ from dho_prompt.methods.base import MethodOutput
 class CE(Objective):
     """The method's own logits against the labels, and what the method adds to that; no teacher."""
 
-    def forward(self, output: MethodOutput, labels: Tensor, teacher_logits: Tensor | None = None) -> Terms:
+    name = "ce"
+    needs_teacher = False
+
+    def forward(
+        self,
+        output: MethodOutput,
+        labels: Tensor,
+        teacher_logits: Tensor | None = None,
+        teacher_features: Tensor | None = None,
+    ) -> Terms:
         return Terms(F.cross_entropy(output.logits, labels) + sum(output.extra.values()), output.extra)

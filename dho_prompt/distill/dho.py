@@ -7,16 +7,17 @@ from typing import Any
 from torch import Tensor, nn
 
 from dho_prompt.config import HEAD_STARTS, HEADS, Setting, declare
-from dho_prompt.config.ranges import AUTO, SHARE, Number
+from dho_prompt.config.ranges import AUTO, MOST, SHARE, Number, Whole
 from dho_prompt.data.choose.pool import POOLS
 from dho_prompt.data.classes import UnknownClasses
-from dho_prompt.distill.base import Objective, Terms
+from dho_prompt.distill.base import Terms
 from dho_prompt.distill.ce import CE
+from dho_prompt.distill.two_heads import TwoHeads
 from dho_prompt.inference import SEARCHED, Prediction, blend, search_mix
 from dho_prompt.losses import DHOLoss
 from dho_prompt.methods.base import MethodOutput
 
-KD_HEAD = "kd_head"  # name of the registered model and of its checkpoint folder
+OBJECTIVES = ("dho", "ce", "kd", "ce_kd", "kd_feature", "ce_kd_feature", "sskd", "dhkd")
 
 declare(
     "TRAINER.DHO",
@@ -39,7 +40,21 @@ declare(
             "(Sec. 3.1); none: no unlabelled images (the labelled-only rows of Table 13)",
             POOLS,
         ),
-        "HEAD": Setting("cosine", "KD head: cosine (aligned, Eq. 10) or linear", HEADS),
+        "OBJECTIVE": Setting(
+            "dho",
+            "dho, or a rival of Table 1 on the same images: ce, kd, ce_kd, kd_feature, ce_kd_feature, sskd, dhkd",
+            OBJECTIVES,
+        ),
+        "HEAD": Setting(
+            "cosine",
+            "KD head: cosine (aligned, Eq. 10), linear, nonlinear (App. E.2), or scaled (the authors' code for CLIP "
+            "students: unit features, weights as they are, a bias, divided by zeta)",
+            (*HEADS, "nonlinear", "scaled"),
+        ),
+        "HEAD_HIDDEN": Setting(
+            0, "width inside a nonlinear head", Whole(1, MOST, special=0, meaning="the student's feature size")
+        ),
+        "HEAD_DROPOUT": Setting(0.1, "dropout inside a nonlinear head", Number(0, 1, open_most=True)),
         "HEAD_INIT": Setting(
             "language", "language (the student's text features, Table 5), language_unit or kaiming", HEAD_STARTS
         ),
@@ -58,7 +73,7 @@ declare(
 )
 
 
-class DHO(Objective):
+class DHO(TwoHeads):
     """The paper's objective and prediction (Eq. 6, 7, 11; Alg. 1 and 2).
 
     Args:
@@ -67,29 +82,24 @@ class DHO(Objective):
         alpha, beta: the mix at inference, until another is searched or recalled; beside that one it is reported as
             ``fixed``.
         searches: choose alpha and beta on validation data.
-
-    Attributes:
-        has_head: False where a head of other classes was left out, so that the method's own head predicts alone.
     """
+
+    name = "dho"
 
     def __init__(
         self, head: nn.Module, loss: DHOLoss, alpha: float = 0.5, beta: float = 1.0, searches: bool = False
     ) -> None:
-        super().__init__()
-        self.head, self.loss, self.searches = head, loss, searches
-        self.fixed = (alpha, beta)
+        super().__init__(head, loss)
+        self.searches, self.fixed = searches, (alpha, beta)
         self.mix: dict[str, Any] = {"alpha": alpha, "beta": beta, "chosen": "fixed by the configuration"}
-        self.has_head = True
 
-    def trainable(self) -> dict[str, nn.Module]:
-        return {KD_HEAD: self.head}
-
-    def align(self, zeta: float) -> None:
-        """Give a cosine head the teacher's temperature (Eq. 10)."""
-        if hasattr(self.head, "zeta"):
-            self.head.zeta.fill_(zeta)
-
-    def forward(self, output: MethodOutput, labels: Tensor, teacher_logits: Tensor | None) -> Terms:
+    def forward(
+        self,
+        output: MethodOutput,
+        labels: Tensor,
+        teacher_logits: Tensor | None,
+        teacher_features: Tensor | None = None,
+    ) -> Terms:
         if teacher_logits is None:  # lambda 1
             return CE()(output, labels)
         labelled = len(labels)
@@ -113,9 +123,6 @@ class DHO(Objective):
         kd_u = self.loss.divergence(kd_logits[labelled:], teacher_logits[labelled:])
         return Terms(kd_x + kd_u, {"loss_kd_x": kd_x, "loss_kd_u": kd_u})
 
-    def logits(self, features: Tensor, method_logits: Tensor) -> dict[str, Tensor]:
-        return {"ce": method_logits, "kd": self.head(features)} if self.has_head else {"ce": method_logits}
-
     def predict(self, logits: dict[str, Tensor]) -> Prediction:
         scores, each = super().predict(logits)
         if "kd" not in logits:
@@ -132,9 +139,6 @@ class DHO(Objective):
         found = search_mix(logits["ce"], logits["kd"], labels, self.fixed)
         chosen = f"{SEARCHED} on {len(labels)} validation images: {100 * found.accuracy:.2f}%"
         self.mix = {"alpha": found.alpha, "beta": found.beta, "chosen": chosen}
-
-    def use_all_heads(self) -> None:
-        self.has_head = True
 
     def leave_out(self, head: str, reason: Exception) -> None:
         if self.mix["alpha"] != 1:

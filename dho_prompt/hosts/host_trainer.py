@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from dho_prompt.data.batches.batch import Batch
 from dho_prompt.data.batches.pair import PairLoader
 from dho_prompt.data.batches.views import SharedCrop
-from dho_prompt.distill.base import Terms
-from dho_prompt.distill.dho import DHO, KD_HEAD
+from dho_prompt.distill.base import KD_HEAD, Terms
+from dho_prompt.distill.dho import DHO
 from dho_prompt.engine import load_strictly
 from dho_prompt.engine.rng import untouched_rng
 from dho_prompt.hosts.adapters import Adapter

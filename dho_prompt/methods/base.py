@@ -20,11 +20,13 @@ class MethodOutput(NamedTuple):
         logits: (labelled, classes) float32 logits of the leading, labelled images.
         extra: what the method adds to its cross-entropy: weighted scalar terms by their name in the log. Empty for
             most methods, and whenever no gradient is computed.
+        unlabelled_logits: (unlabelled, classes) of the other images, where they were asked for.
     """
 
     features: Tensor
     logits: Tensor
     extra: dict[str, Tensor]
+    unlabelled_logits: Tensor | None = None
 
 
 class Method(nn.Module):
@@ -59,10 +61,15 @@ class Method(nn.Module):
         """(batch, d) un-normalised image features -> (batch, classes) float32 logits."""
         raise NotImplementedError
 
-    def forward(self, images: Tensor, labelled: int | None = None) -> MethodOutput:
-        """Features of all images (batch, 3, size, size), logits of the first ``labelled`` (default: all)."""
+    def forward(self, images: Tensor, labelled: int | None = None, all_logits: bool = False) -> MethodOutput:
+        """Features of all images (batch, 3, size, size), logits of the first ``labelled`` (default: all).
+
+        Args:
+            all_logits: compute those of the other images too.
+        """
         features = self.encode_image(images)
-        return MethodOutput(features, self.logits(features[:labelled]), {})
+        logits = self.logits(features if all_logits else features[:labelled])
+        return MethodOutput(features, logits[:labelled], {}, logits[labelled:] if all_logits else None)
 
     def before_training(self, done: int, epochs: int) -> None:
         """Training begins after ``done`` of ``epochs`` epochs, with what a checkpoint held restored."""

@@ -13,7 +13,7 @@ from dho_prompt.clip.prompts import PromptTokens, padded_ids
 from dho_prompt.clip.text import PromptedTextEncoder, embed_context
 from dho_prompt.clip.tower import text_module
 from dho_prompt.config import PRECISIONS, Setting, declare
-from dho_prompt.config.ranges import TEXT, TOKENS
+from dho_prompt.config.ranges import PATH, TEXT, TOKENS
 from dho_prompt.methods.base import TextPromptMethod
 from dho_prompt.students.clip import CLIPStudent
 
@@ -25,6 +25,9 @@ declare(
         "CTX_INIT": Setting("", "words to start the context from; their number replaces N_CTX", TEXT),
         "PREC": Setting("fp16", "fp32, fp16, bf16 (weights) or amp (autocast)", PRECISIONS),
         "CLASS_TOKEN_POSITION": Setting("end", "where the class name stands", ("end", "middle", "front")),
+        "BOOST": Setting(
+            "", "CasPL's second stage: a run of CoOpDHO with OBJECTIVE kd, whose frozen context stands before", PATH
+        ),
     },
 )
 
@@ -41,16 +44,23 @@ class PromptLearner(nn.Module):
     Args:
         start: (n_ctx, width) or, one per class, (classes, n_ctx, width) values to start from.
         constants: returns the embeddings before and behind the context, (classes, 1, width) and (classes, *, width).
+        boost: (n, width) vectors that stand before the context and are not trained, under the key ``boost``; None for
+            CoOp itself.
     """
 
-    def __init__(self, start: Tensor, constants: Callable[[], tuple[Tensor, Tensor]]) -> None:
+    def __init__(
+        self, start: Tensor, constants: Callable[[], tuple[Tensor, Tensor]], boost: Tensor | None = None
+    ) -> None:
         super().__init__()
+        self.register_buffer("boost", None if boost is None else boost.detach().float().clone())
         self.ctx = nn.Parameter(start.detach().float().clone())
         self._constants = constants
 
     def forward(self) -> Tensor:
-        """The context: (n_ctx, width), or (classes, n_ctx, width) with CSC; float32."""
-        return self.ctx
+        """The context: (n_ctx, width), or (classes, n_ctx, width) with CSC; float32, with ``boost`` in front."""
+        if self.boost is None:
+            return self.ctx
+        return torch.cat([self.boost.expand(*self.ctx.shape[:-2], -1, -1), self.ctx], dim=-2)
 
     def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
         super()._save_to_state_dict(destination, prefix, keep_vars)
@@ -73,6 +83,8 @@ class CoOpMethod(TextPromptMethod):
         ctx_init: words to start from, whose number replaces ``n_ctx``; "" for normal noise of std 0.02.
         class_specific: one context per class (CSC). Without effect when it starts from words, as in CoOp.
         position: where the class name stands: end, middle or front.
+        boost: (n, width) frozen vectors before the context: CasPL's boosting prompts (Wu et al., ECCV 2024), which an
+            unsupervised run of the ``kd`` objective made. None for CoOp itself.
 
     Raises:
         ValueError: a class name does not fit beside ``n_ctx`` tokens, or ``position`` is unknown.
@@ -86,19 +98,28 @@ class CoOpMethod(TextPromptMethod):
         ctx_init: str = "",
         class_specific: bool = False,
         position: str = "end",
+        boost: Tensor | None = None,
     ) -> None:
         super().__init__(student)
         clip = student.clip
         self.class_bound = ("prompt_learner",) if class_specific and not ctx_init else ()
         n_ctx = len(ctx_init.replace("_", " ").split()) if ctx_init else n_ctx
-        self.text_encoder = PromptedTextEncoder(clip.model, clip.tokenizer, classnames, n_ctx, position, ctx_init)
+        before = 0 if boost is None else len(boost)
+        words = " ".join([*["X"] * before, ctx_init]) if ctx_init else ""
+        tokens = n_ctx + before
+        self.text_encoder = PromptedTextEncoder(clip.model, clip.tokenizer, classnames, tokens, position, words)
+        if boost is not None and boost.shape[1:] != (self.text_encoder.width,):
+            raise ValueError(
+                f"the boosting prompts have vectors of shape {tuple(boost.shape[1:])}, this text tower takes "
+                f"({self.text_encoder.width},): they are of another CLIP"
+            )
         if ctx_init:
             start = embed_context(clip.model, clip.tokenizer, ctx_init)
         else:
             shape = (len(classnames), n_ctx) if class_specific else (n_ctx,)
             start = torch.empty(*shape, self.text_encoder.width).normal_(std=0.02)
-        rows = PromptTokens(clip.tokenizer, classnames, n_ctx, "end", ctx_init).slots
-        self.prompt_learner = PromptLearner(start, lambda: _constant_embeddings(clip, rows, n_ctx))
+        rows = PromptTokens(clip.tokenizer, classnames, tokens, "end", words).slots
+        self.prompt_learner = PromptLearner(start, lambda: _constant_embeddings(clip, rows, tokens), boost)
 
     def trainable(self) -> dict[str, nn.Module]:
         return {"prompt_learner": self.prompt_learner}

@@ -24,28 +24,46 @@ class VisionLanguagePrompts(nn.Module):
         depth_text: text blocks with a context of their own, at least 1.
         n_ctx_vision, vision_width: shape of the visual prompts of a block.
         depth_vision: image blocks with prompts of their own, 0 for none.
+        boost: prompts that stand before these and are not trained, of as many blocks; None for none.
+
+    Raises:
+        ValueError: ``boost`` is of other blocks or another CLIP.
     """
 
-    def __init__(self, ctx: Tensor, depth_text: int, n_ctx_vision: int, vision_width: int, depth_vision: int) -> None:
+    def __init__(
+        self,
+        ctx: Tensor,
+        depth_text: int,
+        n_ctx_vision: int,
+        vision_width: int,
+        depth_vision: int,
+        boost: VisionLanguagePrompts | None = None,
+    ) -> None:
         super().__init__()
+        self.boost = None if boost is None else boost.requires_grad_(False)
         self.prompt_learner = nn.ParameterDict({"ctx": nn.Parameter(ctx.detach().float().clone())})
         self.text_encoder = _blocks(depth_text, *ctx.shape)
         self.image_encoder = _blocks(depth_vision, n_ctx_vision, vision_width)
         if depth_vision:
             self.image_encoder.VPT = _noise(n_ctx_vision, vision_width)
+        if boost is not None:
+            _refuse_other_blocks(boost.state_dict(), self.state_dict())
 
     @property
     def context(self) -> Tensor:
-        """(n_ctx_text, text width), the first block's."""
-        return self.prompt_learner["ctx"]
+        """(n_ctx_text, text width), the first block's; all methods have ``boost``'s vectors in front."""
+        own = self.prompt_learner["ctx"]
+        return own if self.boost is None else torch.cat([self.boost.context, own])
 
     def deep_text(self) -> list[Tensor]:
         """(n_ctx_text, text width) for the second block and so on."""
-        return _deep(self.text_encoder)
+        own = _deep(self.text_encoder)
+        return own if self.boost is None else _joined(self.boost.deep_text(), own)
 
     def vision(self) -> list[Tensor]:
         """(n_ctx_vision, vision width) for the first block and so on."""
-        return [self.image_encoder.VPT, *_deep(self.image_encoder)]
+        own = [self.image_encoder.VPT, *_deep(self.image_encoder)]
+        return own if self.boost is None else _joined(self.boost.vision(), own)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         given = {key[len(prefix) :]: value for key, value in state_dict.items() if key.startswith(prefix)}
@@ -90,6 +108,26 @@ def _check(given: dict[str, Tensor], own: dict[str, Tensor]) -> None:
                 differences.append(f"{key} has vectors of {widths[0]} there, {widths[1]} here: another CLIP")
     if differences:
         raise RuntimeError("Prompts do not fit:\n" + "\n".join(differences))
+
+
+def _refuse_other_blocks(boost: dict[str, Tensor], own: dict[str, Tensor]) -> None:
+    theirs, ours = prompt_settings(boost), prompt_settings(own)
+    wrong = [
+        f"TRAINER.PROMPTSRC.{key} is {theirs[key]} there, {ours[key]} here"
+        for key in ("PROMPT_DEPTH_TEXT", "PROMPT_DEPTH_VISION")
+        if theirs[key] != ours[key]
+    ]
+    wrong += [
+        f"{key} has vectors of {boost[key].shape[1]} there, {own[key].shape[1]} here: another CLIP"
+        for key in (CONTEXT, FIRST_VISION)
+        if not wrong and key in own and boost[key].shape[1] != own[key].shape[1]
+    ]
+    if wrong:
+        raise ValueError(f"the boosting prompts do not fit: {'; '.join(wrong)}")
+
+
+def _joined(first: list[Tensor], second: list[Tensor]) -> list[Tensor]:
+    return [torch.cat(pair) for pair in zip(first, second)]
 
 
 def _blocks(depth: int, n_ctx: int, width: int) -> nn.ModuleDict:

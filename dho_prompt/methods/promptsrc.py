@@ -16,7 +16,7 @@ from dho_prompt.clip.templates import PROMPTSRC
 from dho_prompt.clip.text import PromptedTextEncoder, embed_context
 from dho_prompt.clip.zeroshot import class_text_features
 from dho_prompt.config import PRECISIONS, Setting, declare
-from dho_prompt.config.ranges import BLOCKS, EPOCHS, TEXT, TOKENS, Number, Whole, templates
+from dho_prompt.config.ranges import BLOCKS, EPOCHS, PATH, TEXT, TOKENS, Number, Whole, templates
 from dho_prompt.losses import self_regularisation
 from dho_prompt.methods.averaging import GaussianAverage
 from dho_prompt.methods.base import MethodOutput, TextPromptMethod, cosine_logits
@@ -41,6 +41,9 @@ declare(
         ),
         "GPA_STD": Setting(1, "width of the averaging in epochs", Number(0.001, EPOCHS), fractions=True),
         "TEMPLATES": Setting((), "of the frozen text features", templates("PromptSRC's 60")),
+        "BOOST": Setting(
+            "", "CasPL's second stage: a run of PromptSRCDHO with OBJECTIVE kd, whose frozen prompts stand before", PATH
+        ),
     },
 )
 
@@ -60,6 +63,8 @@ class PromptSRCMethod(TextPromptMethod):
             ``n_ctx_text`` over 4 for normal noise of std 0.02, like all deeper prompts.
         text_weight, image_weight: of the terms of :func:`~dho_prompt.losses.self_regularisation`.
         templates: prompts of the frozen text features; () takes PromptSRC's 60.
+        boost: frozen prompts before the learned ones, in as many blocks of both towers: CasPL's boosting prompts (Wu et
+            al., ECCV 2024), which an unsupervised run of the ``kd`` objective made. None for PromptSRC itself.
 
     Raises:
         ValueError: a depth or a length that the towers do not have room for, or a tower that takes no such prompts.
@@ -77,11 +82,17 @@ class PromptSRCMethod(TextPromptMethod):
         text_weight: float = 25.0,
         image_weight: float = 10.0,
         templates: Sequence[str] = (),
+        boost: VisionLanguagePrompts | None = None,
     ) -> None:
         super().__init__(student)
         clip = student.clip
         words = ctx_init if n_ctx_text <= MOST_WORDS else ""
-        self.text_encoder = PromptedTextEncoder(clip.model, clip.tokenizer, classnames, n_ctx_text, prefix=words)
+        more = {"text": 0, "vision": 0}
+        if boost is not None:
+            more = {"text": len(boost.context), "vision": len(boost.vision()[0]) if depth_vision else 0}
+        prefix = " ".join([*["X"] * more["text"], words]) if words else ""
+        tokens = n_ctx_text + more["text"]
+        self.text_encoder = PromptedTextEncoder(clip.model, clip.tokenizer, classnames, tokens, prefix=prefix)
         if not 1 <= depth_text <= self.text_encoder.layers:
             raise ValueError(
                 f"the depth of the text prompts is {depth_text}; the text tower has {self.text_encoder.layers} blocks "
@@ -89,13 +100,13 @@ class PromptSRCMethod(TextPromptMethod):
             )
         self.image_encoder = None
         if depth_vision:
-            self.image_encoder = PromptedVisionEncoder(clip.model, n_ctx_vision, depth_vision)
+            self.image_encoder = PromptedVisionEncoder(clip.model, n_ctx_vision + more["vision"], depth_vision)
         if words:
             start = embed_context(clip.model, clip.tokenizer, words)[:n_ctx_text]
         else:
             start = torch.empty(n_ctx_text, self.text_encoder.width).normal_(std=0.02)
         width = self.image_encoder.width if depth_vision else 0
-        self.prompts = VisionLanguagePrompts(start, depth_text, n_ctx_vision, width, depth_vision)
+        self.prompts = VisionLanguagePrompts(start, depth_text, n_ctx_vision, width, depth_vision, boost)
         self.text_weight, self.image_weight = text_weight, image_weight
         self.classnames, self.templates = list(classnames), list(templates or PROMPTSRC)
         self._frozen_text: Tensor | None = None
@@ -126,11 +137,12 @@ class PromptSRCMethod(TextPromptMethod):
                 )
         return self._frozen_text
 
-    def forward(self, images: Tensor, labelled: int | None = None) -> MethodOutput:
+    def forward(self, images: Tensor, labelled: int | None = None, all_logits: bool = False) -> MethodOutput:
         features, text_features = self.encode_image(images), self.text_features()
-        logits = cosine_logits(features[:labelled], text_features, self.clip.logit_scale)
+        whole = cosine_logits(features if all_logits else features[:labelled], text_features, self.clip.logit_scale)
+        logits, others = whole[:labelled], whole[labelled:] if all_logits else None
         if not torch.is_grad_enabled():
-            return MethodOutput(features, logits, {})
+            return MethodOutput(features, logits, {}, others)
         frozen_text, frozen_image = self.frozen_text_features(), self.student(images[:labelled])
         terms = self_regularisation(
             logits,
@@ -142,7 +154,8 @@ class PromptSRCMethod(TextPromptMethod):
             self.text_weight,
             self.image_weight,
         )
-        return MethodOutput(features, logits, {f"loss_scl_{name}": term for name, term in terms._asdict().items()})
+        extra = {f"loss_scl_{name}": term for name, term in terms._asdict().items()}
+        return MethodOutput(features, logits, extra, others)
 
     def before_training(self, done: int, epochs: int) -> None:
         if self._average is not None and self._average.epochs_done != done < epochs:

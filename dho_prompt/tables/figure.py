@@ -21,8 +21,8 @@ from dho_prompt.tables.rows import MEAN, MEASURES, Row, Table, main_rows, mean_a
 from dho_prompt.tables.sheet import EDGE, NORMAL, SMALL, Sheet, inches_of, save, wrapped
 
 GAIN_AXIS = {
-    "accuracy": "gain in accuracy by DHO (percentage points)",
-    "ece": "change of ECE by DHO (points, below 0 is better)",
+    "accuracy": "gain in accuracy over the plain method (points)",
+    "ece": "change of ECE from the plain method (below 0 is better)",
 }
 WIDTH, HALF_WIDTH, NAMES = 9.0, 6.5, 1.6  # inches: with gains, without, of the sets' names
 SLOT = 0.17  # inches of a method within a test set

@@ -12,6 +12,16 @@ from dho_prompt.runs.folder import binding
 from dho_prompt.tables.results import Result, where
 
 ALONE = ", labeled only"
+RIVALS = {  # objectives other than DHO as Table 1 calls them, in its order
+    "caspl": "CasPL",
+    "kd": "KD (logit)",
+    "kd_feature": "KD (feature)",
+    "ce_kd_feature": "CE+KD (feature)",
+    "ce_kd": "CE+KD (logit)",
+    "sskd": "SSKD",
+    "dhkd": "DHKD",
+}
+DHO = "DHO"  # end of the names of trainers with the pathway
 OWN_FOLDER = "ImageFolder"  # DATASET.NAME of a folder of one's own
 
 
@@ -41,20 +51,42 @@ def labelled_by(result: Result) -> str:
 
 
 def row_name(result: Result) -> str:
-    """The trainer, and whether it had the labelled images alone (the middle rows of Table 13)."""
-    alone = "mix" in result and result["split"] is not None and result["split"]["unlabelled"] == 0
-    return result["trainer"] + (ALONE if alone else "")
+    """The trainer, its objective if that is no DHO, and whether it had the labelled images alone (Table 13)."""
+    alone = "teacher" in result and result["split"] is not None and result["split"]["unlabelled"] == 0
+    name, objective = result["trainer"], result.get("objective", "dho")
+    if "teacher" not in result and name.endswith(DHO):  # TRAINER.DHO.OBJECTIVE ce
+        name = name[: -len(DHO)]
+    elif any(isinstance(node, dict) and node.get("BOOST") for node in result["config"].get("TRAINER", {}).values()):
+        name += f", {RIVALS['caspl']}"
+    elif objective in RIVALS:
+        name = f"{name[: -len(DHO)] if name.endswith(DHO) else name}, {RIVALS[objective]}"
+    return name + (ALONE if alone else "")
 
 
 def host_name(name: str) -> str:
-    """The plain method of a row: ``CoOp`` of ``CoOpDHO, labeled only``."""
+    """The plain method of a row: ``CoOp`` of ``CoOpDHO, labeled only`` and of ``CoOp, CE+KD (logit)``."""
+    name = _rival(name)[0]
+    return name[: -len(DHO)] if name.endswith(DHO) else name
+
+
+def rival_number(name: str) -> int | None:
+    """Which of :data:`RIVALS` a row is of; None for a plain method and for DHO."""
+    place = _rival(name)[1]
+    return place - 1 if 0 < place <= len(RIVALS) else None
+
+
+def _rival(name: str) -> tuple[str, int]:
+    """A row's name without objective and images, and the place of its objective among the rows: plain, rivals, DHO."""
     name = name[: -len(ALONE)] if name.endswith(ALONE) else name
-    return name[: -len("DHO")] if name.endswith("DHO") else name
+    for place, objective in enumerate(RIVALS.values(), start=1):
+        if name.endswith(f", {objective}"):
+            return name[: -len(f", {objective}")], place
+    return name, len(RIVALS) + 1 if name.endswith(DHO) else 0
 
 
-def row_order(name: str) -> tuple[str, bool, bool]:
-    """Plain method, with DHO on labelled images alone, with DHO: as Table 13 has them."""
-    return host_name(name), name != host_name(name), not name.endswith(ALONE)
+def row_order(name: str) -> tuple[str, int, bool]:
+    """Plain method, rival objectives, with DHO on labelled images alone, with DHO: as Tables 1 and 13 have them."""
+    return host_name(name), _rival(name)[1], not name.endswith(ALONE)
 
 
 def set_name(name: str, config: dict[str, Any]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from dho_prompt.tables.groups import ALONE, host_name
+from dho_prompt.tables.groups import ALONE, host_name, rival_number
 from dho_prompt.tables.rows import OWN_SETS, Row, Table, main_rows, mean_and_spread
 from dho_prompt.tables.sheet import SMALL, Sheet
 
@@ -19,6 +19,15 @@ HUES = (
     ("#000000", "#8C8C8C"),
 )
 MARKERS = (("s", "D", "o"), ("v", "P", "X"))
+RIVALS_LOOK = (  # of objectives other than DHO, in the order of groups.RIVALS
+    ("#56B4E9", "*"),
+    ("#E69F00", "^"),
+    ("#D55E00", "v"),
+    ("#CC79A7", "P"),
+    ("#009E73", "X"),
+    ("#000000", ">"),
+    ("#8C8C8C", "<"),
+)
 
 
 class Look(NamedTuple):
@@ -38,7 +47,10 @@ def looks(tables: Sequence[Table]) -> dict[str, Look]:
         number = hosts.index(host_name(method))
         dark, light = HUES[number % len(HUES)]
         plain, alone, dho = MARKERS[number // len(HUES) % len(MARKERS)]
-        if method.endswith(ALONE):
+        if rival_number(method) is not None:
+            colour, marker = RIVALS_LOOK[rival_number(method)]
+            found[method] = Look(colour, colour, marker)
+        elif method.endswith(ALONE):
             found[method] = Look(light, light, alone)
         elif method == host_name(method):
             found[method] = Look(dark, "white", plain)

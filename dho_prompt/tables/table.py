@@ -119,9 +119,10 @@ def _protocol(method: str, seeds: Sequence[Result]) -> str:
         f"{first['epochs']} epochs",
         "images not recorded" if splits[0] is None else f"{splits[0]['labelled']} labelled",
     ]
-    if "mix" in first:
+    if "teacher" in first:
         pool = [] if splits[0] is None else [f"{splits[0]['unlabelled']} unlabelled"]
-        parts += [*pool, f"teacher {(first['teacher'] or {'name': 'none'})['name']}", _mixes(seeds)]
+        teacher = first["teacher"] or {"name": "none"}  # with lambda 1
+        parts += [*pool, f"teacher {teacher['name']}", *([_mixes(seeds)] if "mix" in first else [])]
     parts += [f"splits {' '.join(split['hash'][:8] for split in splits if split is not None)}"]
     parts += [f"engine {first['engine']}", f"torch {first['versions'].get('torch', '?')}", first["device"]]
     return ", ".join(parts)

@@ -33,7 +33,8 @@ class Teacher(nn.Module):
 
     It is given the batch and not just images, so that one that reads stored predictions can tell which images and
     which crops they are. A subclass sets the attributes and implements :meth:`logits`, or :meth:`forward` if it does
-    not look at images.
+    not look at images; one with image features, which objectives on features need, implements :meth:`encode` and
+    :meth:`classify` instead.
 
     Attributes:
         views: how it must see the images; they are shown to it from then on by the crop that the student sees.
@@ -43,14 +44,35 @@ class Teacher(nn.Module):
     views: tuple[View, ...]
     zeta: float
 
+    def encode(self, images: Tensor) -> Tensor:
+        """(batch, 3, size, size) in its first view -> (batch, d) image features, no gradient.
+
+        Raises:
+            ValueError: this kind of teacher has no image features.
+        """
+        raise ValueError(
+            f"a {type(self).__name__} gives no image features to distil; take a zero-shot CLIP "
+            "(TRAINER.DHO.TEACHER.CHECKPOINT '') or an objective on logits"
+        )
+
+    def classify(self, features: Tensor) -> Tensor:
+        """Features of :meth:`encode` -> (batch, classes) float32 logits."""
+        raise NotImplementedError
+
     def logits(self, images: Tensor) -> Tensor:
         """(batch, 3, size, size) in its first view -> (batch, classes) float32 logits ``cos / zeta``, no gradient."""
-        raise NotImplementedError
+        return self.classify(self.encode(images))
 
     @torch.no_grad()
     def forward(self, batch: Batch) -> Tensor:
         """(labelled + unlabelled, classes) float32 logits of a batch's images, without gradient."""
         return self.logits(batch.images(self.views[0]))
+
+    @torch.no_grad()
+    def with_features(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Logits and image features (labelled + unlabelled, d) of a batch, without gradient."""
+        features = self.encode(batch.images(self.views[0]))
+        return self.classify(features), features
 
     def train(self, mode: bool = True) -> Any:
         return super().train(False)  # a teacher never updates its statistics

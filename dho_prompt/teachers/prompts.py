@@ -66,6 +66,8 @@ def load_prompts(clip: LoadedCLIP, classnames: Sequence[str], path: str) -> Text
     student = CLIPStudent(clip)
     if "ctx" in weights:
         method: TextPromptMethod = _coop(student, classnames, checkpoint, path)
+    elif CONTEXT in weights and any(key.startswith("boost.") for key in weights):
+        raise ValueError(f"{path} is of PromptSRC with boosting prompts before its own, which cannot teach; {TEACHERS}")
     elif CONTEXT in weights:
         sizes = prompt_settings(weights)
         method = PromptSRCMethod(
@@ -95,7 +97,8 @@ def _coop(student: CLIPStudent, classnames: Sequence[str], checkpoint: dict[str,
                 f"{path} has prompts of its own for each of {len(ctx)} classes, which are not the {len(classnames)} of "
                 "this data set; only prompts that all classes share can teach other classes"
             )
-    return CoOpMethod(student, classnames, ctx.shape[-2], class_specific=ctx.dim() == 3)
+    boost = checkpoint["state_dict"].get("boost")
+    return CoOpMethod(student, classnames, ctx.shape[-2], class_specific=ctx.dim() == 3, boost=boost)
 
 
 def checkpoint_file(path: str) -> str:

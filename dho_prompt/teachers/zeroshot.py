@@ -35,7 +35,10 @@ class ZeroShotTeacher(Teacher):
         self.register_buffer("text_features", class_text_features(clip, classnames, templates).float())
 
     @torch.no_grad()
-    def logits(self, images: Tensor) -> Tensor:
-        features = F.normalize(self.clip.encode_image(images).float(), dim=-1)
-        with torch.autocast(images.device.type, enabled=False):
+    def encode(self, images: Tensor) -> Tensor:
+        return F.normalize(self.clip.encode_image(images).float(), dim=-1)
+
+    @torch.no_grad()
+    def classify(self, features: Tensor) -> Tensor:
+        with torch.autocast(features.device.type, enabled=False):
             return features @ self.text_features.t() / self.zeta

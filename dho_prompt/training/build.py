@@ -1,4 +1,4 @@
-"""From the configuration to the parts of a run: student, teacher, objective."""
+"""From the configuration to the parts of a run: student and teacher."""
 
 from __future__ import annotations
 
@@ -13,11 +13,6 @@ from dho_prompt.clip.loading import LoadedCLIP, load_clip
 from dho_prompt.clip.names import resolve_name
 from dho_prompt.clip.templates import templates_for
 from dho_prompt.clip.weights import find_weights
-from dho_prompt.distill.dho import DHO
-from dho_prompt.heads import student_head
-from dho_prompt.inference import check_mix
-from dho_prompt.losses import DHOLoss
-from dho_prompt.students.base import Student
 from dho_prompt.students.clip import CLIPStudent
 from dho_prompt.teachers.base import Teacher
 from dho_prompt.teachers.prompts import PromptTeacher, checkpoint_file, load_prompts
@@ -84,8 +79,9 @@ def build_teacher(cfg: Any, classnames: Sequence[str], precision: str, device: t
 
 
 def teaches_nothing(cfg: Any) -> bool:
-    """With lambda 1 the loss is the method's own: the KD head is not trained, and no teacher is loaded or asked."""
-    return cfg.TRAINER.DHO.LAMBDA == 1
+    """Whether no teacher is loaded: the objective is ce, or lambda is 1, which leaves the KD head untrained."""
+    dho = cfg.TRAINER.DHO
+    return dho.OBJECTIVE == "ce" or (dho.OBJECTIVE == "dho" and dho.LAMBDA == 1)
 
 
 def describe_teacher(cfg: Any, teacher: Teacher | None) -> dict[str, Any] | None:
@@ -98,28 +94,6 @@ def describe_teacher(cfg: Any, teacher: Teacher | None) -> dict[str, Any] | None
     node = cfg.TRAINER.DHO.TEACHER
     told = {"name": node.NAME, "zeta": None if teacher is None else teacher.zeta}
     return {**told, **({"checkpoint": node.CHECKPOINT} if node.CHECKPOINT else {"templates": prompt_templates(cfg)})}
-
-
-def build_loss(cfg: Any) -> DHOLoss:
-    """Eq. 6 as TRAINER.DHO has it, and a look at ALPHA and BETA.
-
-    Raises:
-        ValueError: a value is out of its range.
-    """
-    dho = cfg.TRAINER.DHO
-    check_mix(dho.ALPHA, dho.BETA)
-    return DHOLoss(dho.LAMBDA, dho.TEMPERATURE, dho.SCALE_BY_TEMPERATURE)
-
-
-def build_objective(cfg: Any, student: Student, classnames: Sequence[str], searches: bool) -> DHO:
-    """The objective of TRAINER.DHO on the features of a student, its head started as configured.
-
-    ``searches``: alpha and beta are to be chosen on validation data (:func:`dho_prompt.runs.protocol.searches`).
-    Before the teacher is known a cosine head has the student's own temperature; a checkpoint brings the right one.
-    """
-    dho = cfg.TRAINER.DHO
-    head = student_head(student, classnames, prompt_templates(cfg), dho.HEAD, dho.HEAD_INIT, dho.ZETA)
-    return DHO(head, build_loss(cfg), dho.ALPHA, dho.BETA, searches)
 
 
 def weight_precision(precision: str) -> str:

@@ -14,12 +14,14 @@ from dho_prompt.config import check_choice, check_settings
 from dho_prompt.data.batches.batch import Batch
 from dho_prompt.data.batches.views import SharedCrop
 from dho_prompt.data.choose.labelled import check_labels
+from dho_prompt.distill.base import Terms
 from dho_prompt.engine import DataManager, TrainerX, compute_accuracy, load_checkpoint, load_strictly
 from dho_prompt.engine.schedules import warmup_cosine
 from dho_prompt.methods.base import Method
 from dho_prompt.runs.saved_classes import refuse_other_classes
 from dho_prompt.students.base import Student
 from dho_prompt.training.build import build_student, check_student
+from dho_prompt.training.ema import MovingAverage
 from dho_prompt.training.loaders import SharedViews, shared_crop
 from dho_prompt.training.run import Run
 
@@ -56,7 +58,20 @@ class MethodTrainer(Run, TrainerX):
         check_settings(cfg, f"TRAINER.{self.node}")
         if cfg.OPTIM.SCHEDULE_BY == "iteration":
             check_choice("OPTIM.LR_SCHEDULER (with OPTIM.SCHEDULE_BY iteration)", cfg.OPTIM.LR_SCHEDULER, ("cosine",))
+        if cfg.OPTIM.EMA and cfg.TEST.FINAL_MODEL == "best_val":
+            raise ValueError(
+                "OPTIM.EMA averages the weights until the last epoch, and TEST.FINAL_MODEL best_val takes another; set "
+                "one of them to its default"
+            )
+        self.check_student(cfg)
+
+    def check_student(self, cfg: Any) -> None:
+        """Refuse a student that :meth:`build_student` cannot build, before anything is loaded."""
         check_student(cfg)
+
+    def build_student(self, cfg: Any, precision: str) -> Student:
+        """The network that the method adapts."""
+        return build_student(cfg, precision, self.device)
 
     def precision(self, cfg: Any) -> str:
         return cfg.TRAINER[self.node].PREC
@@ -86,7 +101,7 @@ class MethodTrainer(Run, TrainerX):
 
     def build_method(self) -> Student:
         cfg, precision = self.cfg, self.precision(self.cfg)
-        student = build_student(cfg, precision, self.device)
+        student = self.build_student(cfg, precision)
         self.model = self.method(student, self.classnames).to(self.device).eval()
         for name, module in self.model.trainable().items():
             self.add_model(name, module)
@@ -98,6 +113,13 @@ class MethodTrainer(Run, TrainerX):
     @property
     def class_bound(self) -> Sequence[str]:
         return self.model.class_bound
+
+    def build_model(self) -> None:
+        super().build_model()
+        decay = self.cfg.OPTIM.EMA if self.trains else 0
+        self.average = (
+            MovingAverage({name: self._models[name] for name in self.get_model_names()}, decay) if decay else None
+        )
 
     def build_schedule(self, optimizer: Any, settings: Any) -> Any:
         if settings.SCHEDULE_BY == "epoch":
@@ -129,27 +151,49 @@ class MethodTrainer(Run, TrainerX):
 
     def forward_backward(self, batch: dict[str, Any]) -> dict[str, float]:
         """One step of Alg. 1."""
-        images = Batch(batch, self.crop, self.device)
-        with self.autocast():
-            output = self.model(images.images(), images.labelled)
-            teacher_logits = None if self.teacher is None else self.teacher(images)
-            terms = self.objective(output, images.labels, teacher_logits)
-        self._update(terms.total)
+        parts = Batch(batch, self.crop, self.device).parts(self.cfg.OPTIM.ACCUMULATE)
+        self.model_zero_grad()
+        logged: dict[str, Tensor] = {}
+        for images in parts:
+            terms, accuracy = self._terms(images)
+            loss = terms.total / len(parts)
+            self.detect_anomaly(loss)
+            (loss if self.scaler is None else self.scaler.scale(loss)).backward()
+            for name, value in {"loss": terms.total, **terms.parts, "acc": accuracy}.items():
+                logged[name] = logged.get(name, 0) + value.detach() / len(parts)
+        self._update()
         if self.cfg.OPTIM.SCHEDULE_BY == "iteration" or self.batch_idx + 1 == self.num_batches:
             self.update_lr()
-        accuracy = compute_accuracy(output.logits, images.labels)[0]
-        return {name: value.item() for name, value in {"loss": terms.total, **terms.parts, "acc": accuracy}.items()}
+        return {name: value.item() for name, value in logged.items()}
 
-    def _update(self, loss: Tensor) -> None:
-        if self.scaler is None:
-            self.model_backward_and_update(loss)
-            return
-        self.detect_anomaly(loss)
-        self.model_zero_grad()
-        self.scaler.scale(loss).backward()
-        for name in self.get_model_names():
-            self.scaler.step(self._optims[name])
-        self.scaler.update()
+    def _terms(self, images: Batch) -> tuple[Terms, Tensor]:
+        """The loss of a batch, or of a part of it, and the accuracy on its labelled images in percent."""
+        objective = self.objective
+        with self.autocast():
+            output = self.model(images.images(), images.labelled, objective.needs_all_logits)
+            logits = features = None
+            if objective.needs_teacher_features:
+                logits, features = self.teacher.with_features(images)
+            elif self.teacher is not None:
+                logits = self.teacher(images)
+            terms = objective(output, images.labels, logits, features)
+        return terms, compute_accuracy(output.logits, images.labels)[0]
+
+    def _update(self) -> None:
+        """A step of every optimiser on the gradients at hand."""
+        optimizers = [self._optims[name] for name in self.get_model_names()]
+        if self.cfg.OPTIM.CLIP_NORM:
+            if self.scaler is not None:
+                for optimizer in optimizers:
+                    self.scaler.unscale_(optimizer)
+            weights = [weight for name in self.get_model_names() for weight in self._models[name].parameters()]
+            torch.nn.utils.clip_grad_norm_(weights, self.cfg.OPTIM.CLIP_NORM)
+        for optimizer in optimizers:
+            optimizer.step() if self.scaler is None else self.scaler.step(optimizer)
+        if self.scaler is not None:
+            self.scaler.update()
+        if self.average is not None:
+            self.average.add()
 
     def before_train(self) -> None:
         super().before_train()
@@ -157,6 +201,8 @@ class MethodTrainer(Run, TrainerX):
 
     def after_epoch(self) -> None:
         self.model.after_epoch(self.epoch + 1, self.max_epoch)
+        if self.average is not None and self.epoch + 1 == self.max_epoch:
+            self.average.apply()
         super().after_epoch()
 
     def extra_state(self) -> dict[str, Any]:
@@ -165,6 +211,11 @@ class MethodTrainer(Run, TrainerX):
     def load_extra_state(self, state: dict[str, Any]) -> None:
         super().load_extra_state(state)
         self.model.load_extra_state(state)
+        if self.average is not None:
+            self.average.load_state(state)
+
+    def large_state(self) -> dict[str, Any]:
+        return {**super().large_state(), **({} if self.average is None else self.average.state())}
 
     # Inference
 

@@ -35,7 +35,9 @@ from dho_prompt.runs.resume import Resumable
 from dho_prompt.runs.saved_classes import refuse_other_classes, rows_of
 from dho_prompt.students.base import Student
 from dho_prompt.teachers.base import Teacher
-from dho_prompt.training.build import build_objective, build_teacher, describe_teacher, teaches_nothing
+from dho_prompt.training.build import build_teacher, describe_teacher, teaches_nothing
+from dho_prompt.training.build_objective import build_objective
+from dho_prompt.training.decay import spare_biases
 from dho_prompt.training.loaders import labelled_batches, pair_batches, test_loader, unlabelled_images
 
 
@@ -105,6 +107,7 @@ class Run(Resumable):
 
     def build_data_loader(self) -> None:
         cfg = self.cfg
+        self.distils = type(self).distils and cfg.TRAINER.DHO.OBJECTIVE != "ce"
         self.crop = self.read_data()
         refuse_ignored_choice(cfg, self.dm.dataset)
         classes = known_classes(self.dm)
@@ -147,6 +150,8 @@ class Run(Resumable):
             settings.defrost()
             settings.LR = learning_rate
         optimizer = build_optimizer(module, settings)
+        if not getattr(settings, "DECAY_ALL", True):
+            spare_biases(optimizer)
         self.register_model(name, module, optimizer, self.build_schedule(optimizer, settings))
 
     # Training
@@ -157,9 +162,9 @@ class Run(Resumable):
 
     def before_train(self) -> None:
         cfg, self._training = self.cfg, True
-        if self.distils and teaches_nothing(cfg):
+        if self.objective.needs_teacher and teaches_nothing(cfg):
             print("TRAINER.DHO.LAMBDA is 1: no teacher, no unlabelled image; the KD head stays as it starts")
-        elif self.distils:
+        elif self.objective.needs_teacher:
             self._take_teacher()
         super().before_train()  # may refuse what the checkpoints are of, before anything is written
         folder.begin_run(cfg.OUTPUT_DIR, plain(cfg))
@@ -170,7 +175,7 @@ class Run(Resumable):
     def _take_teacher(self) -> None:
         with untouched_rng():
             self.teacher = build_teacher(self.cfg, self.classnames, self.precision(self.cfg), self.device)
-        self.objective.align(self.teacher.zeta)
+        self.objective.align(self.teacher)
         for view in self.teacher.views:
             self.crop.show(view)
 
@@ -242,7 +247,7 @@ class Run(Resumable):
 
     def class_bound_models(self) -> list[str]:
         """Names of the registered models that have a part for each class."""
-        return [*self.class_bound, *self.objective.trainable()]
+        return [*self.class_bound, *self.objective.class_bound()]
 
     def fit_checkpoint(self, name: str, checkpoint: dict[str, Any], path: str) -> dict[str, Any] | None:
         if name not in self.class_bound_models():
@@ -280,7 +285,7 @@ class Run(Resumable):
 
     def load_model(self, directory: str, epoch: int | None = None) -> None:
         """Load a run; its mix is what the run searched, else the configuration's (TRAINER.DHO.SEARCH)."""
-        if directory and self.distils and not self._training:
+        if directory and self.objective.mix is not None and not self._training:
             self.objective.mix = folder.searched_mix(directory, self.cfg.TRAINER.DHO.SEARCH) or self.objective.mix
         self.objective.use_all_heads()
         self.load_weights(directory, epoch)
@@ -295,5 +300,6 @@ class Run(Resumable):
         """The content of ``results.json`` or, for a trained run that was loaded, ``evaluation.json``."""
         record = result_record(self.cfg, self.evaluation.measured, self.split, str(self.device), self.evaluated)
         if self.distils:
-            record.update(mix=self.objective.mix, teacher=describe_teacher(self.cfg, self.teacher))
+            record.update(objective=self.objective.name, teacher=describe_teacher(self.cfg, self.teacher))
+            record.update({} if self.objective.mix is None else {"mix": self.objective.mix})
         return record

@@ -164,7 +164,8 @@ def inside(allowed, default):
         if isinstance(default, int):
             return st.integers(0 if allowed.least == 0 else int(allowed.least) + 1, int(min(allowed.most, 1e30)))
         drawn = st.floats(allowed.least, min(allowed.most, 1e30))
-        return drawn.filter(lambda value: value != (allowed.least if allowed.open_least else allowed.most))
+        ends = {allowed.least: allowed.open_least, allowed.most: allowed.open_most}
+        return drawn.filter(lambda value: not ends.get(value, False))
     if isinstance(allowed, Text):
         return st.just("a {}.") if allowed.template else st.text("abc/. ", min_size=max(allowed.least, 1), max_size=9)
     values = st.lists(inside(allowed.each, 1.0), min_size=allowed.least, max_size=min(allowed.most, 4), unique=True)

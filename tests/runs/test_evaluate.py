@@ -118,7 +118,7 @@ def test_script_evaluates_what_is_there_and_says_how_the_rest_is_made(tmp_path):
     assert row in rows(trained.stdout, "CoOpDHO") and len(row) == 7 and "ECE (%, 15 bins" in table
 
     wrong = script("ood_eval.sh", tmp_path, "coop", "digits", "1")
-    assert wrong.returncode == 2 and "METHOD is one of: coop_dho" in wrong.stderr
+    assert wrong.returncode == 2 and "METHOD is one of: " in wrong.stderr and " coop_dho finetune_dho " in wrong.stderr
 
 
 def test_a_run_folder_does_not_choose_what_is_imported(train_args, tmp_path, monkeypatch):

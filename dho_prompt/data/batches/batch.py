@@ -30,6 +30,30 @@ class Batch:
         """How many of the images are labelled."""
         return len(self.labels)
 
+    def parts(self, count: int) -> list[Batch]:
+        """Cut into ``count`` batches, each with its share of the labelled and of the unlabelled images.
+
+        Raises:
+            ValueError: they cannot be shared out equally, so the mean of the parts' losses is not the batch's.
+        """
+        if count == 1:
+            return [self]
+        unlabelled = len(self.content["img_u"]) if "img_u" in self.content else 0
+        if self.labelled % count or unlabelled % count:
+            fitting = [n for n in range(1, 65) if self.labelled % n == 0 and unlabelled % n == 0]
+            raise ValueError(
+                f"OPTIM.ACCUMULATE is {count}, but a step has {self.labelled} labelled and {unlabelled} unlabelled "
+                f"images, which {count} parts do not share equally; it may be {', '.join(map(str, fitting))} with "
+                "these batch sizes"
+            )
+        size, size_u = self.labelled // count, unlabelled // count
+        sizes = {key: size_u if key.endswith("_u") else size for key in self.content}
+        cut = [
+            {key: value[i * sizes[key] : (i + 1) * sizes[key]] for key, value in self.content.items()}
+            for i in range(count)
+        ]
+        return [Batch(content, self.crop, self.device) for content in cut]
+
     def images(self, view: View | None = None) -> Tensor:
         """(labelled + unlabelled, 3, size, size) as ``view`` has them; default: the student's."""
         key = "img" if view is None else self.crop.key_of(view)
