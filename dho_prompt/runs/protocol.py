@@ -32,9 +32,10 @@ def refuse_choice_on_test(cfg: Any, has_val: bool, val_is_test: bool, distils: b
         )
 
 
-def searches(search: str, has_val: bool, val_is_test: bool) -> bool:
+def searches(search: str, has_val: bool, val_is_test: bool, taught: bool = True) -> bool:
     """Whether alpha and beta are to be chosen on the validation set (the words of TRAINER.DHO.SEARCH).
 
+    ``taught``: whether the KD head is trained at all, which with lambda 1 it is not; ``auto`` then searches nothing.
     With ``on`` also where the validation set is the test set; nothing is then chosen on it, and the record says so.
     """
-    return search == "on" or (search == "auto" and has_val and not val_is_test)
+    return search == "on" or (search == "auto" and taught and has_val and not val_is_test)

@@ -137,8 +137,9 @@ class Run(Resumable):
         with untouched_rng():  # the method draws the same with and without an objective of ours
             objective = CE()
             if self.distils:
-                honest = searches(self.cfg.TRAINER.DHO.SEARCH, self.val_loader is not None, self.val_is_test)
-                objective = build_objective(self.cfg, student, self.classnames, honest)
+                has_val, taught = self.val_loader is not None, not teaches_nothing(self.cfg)
+                due = searches(self.cfg.TRAINER.DHO.SEARCH, has_val, self.val_is_test, taught)
+                objective = build_objective(self.cfg, student, self.classnames, due)
         self.objective = objective.to(self.device)
         for name, head in self.objective.trainable().items():
             self.add_model(name, head, self.cfg.TRAINER.DHO.HEAD_LR)
