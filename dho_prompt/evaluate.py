@@ -20,7 +20,7 @@ def parser() -> argparse.ArgumentParser:
     parse = argparse.ArgumentParser(
         prog="python -m dho_prompt.evaluate",
         description="Test a finished run of this command line with the configuration that it was trained with. "
-        "alpha and beta are what the run searched, else TRAINER.DHO.ALPHA and BETA, as with TRAINER.DHO.SEARCH off.",
+        "alpha and beta are what the run searched, or TRAINER.DHO.ALPHA and BETA if they are given or SEARCH is off.",
     )
     parse.add_argument("run", metavar="RUN", help=f"output folder of the run, with its {CONFIG} and {RESULTS}")
     parse.add_argument("--root", default="", metavar="FOLDER", help="folder of the data sets, if it has moved")

@@ -126,10 +126,10 @@ def student_head(
         classnames: one name per class.
         templates: prompt templates of the language-aware start.
         kind: ``cosine``, ``linear``, ``scaled`` or ``nonlinear`` (:class:`~dho_prompt.nonlinear_head.NonLinearHead`).
-        start: ``language``: the class text features, for a linear head as long as the text tower gives them (about 10
-            for CLIP; the paper's f_T is not normalised, and neither is the authors' code), for others at length 1.
-            ``language_unit``: at length 1 for each. ``kaiming``: PyTorch's default. A non-linear head has no rows to
-            start from language.
+        start: ``language``: the class text features, for a linear or scaled head as long as the text tower gives them
+            (about 10 for CLIP; the paper's f_T is not normalised, and neither is the authors' code), for a cosine head,
+            which normalises its weights itself, at length 1. ``language_unit``: at length 1 for any. ``kaiming``:
+            PyTorch's default. A non-linear head has no rows to start from language.
         zeta: temperature of a cosine head; 0 takes the student's own, with which a cosine head that starts from
             language is the zero-shot classifier, or 0.01 if it has none.
         hidden, dropout: of a non-linear head.
@@ -139,7 +139,7 @@ def student_head(
     """
     if kind == "nonlinear":
         return NonLinearHead(student.embed_dim, len(classnames), hidden, dropout)
-    unit = kind != "linear" or start == "language_unit"
+    unit = kind == "cosine" or start == "language_unit"
     text_features = None if start == "kaiming" else student.text_features(classnames, templates, unit)
     if start != "kaiming" and text_features is None:
         raise ValueError(

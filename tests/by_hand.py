@@ -5,6 +5,7 @@ positions. What the package computes is measured against this.
 """
 
 import json
+import math
 from pathlib import Path
 from typing import NamedTuple
 
@@ -189,20 +190,21 @@ def percent_right(scores, labels):
     return 100 * sum(int(row.argmax()) == int(label) for row, label in zip(scores, labels)) / len(labels)
 
 
-def search(ce_logits, kd_logits, labels, fixed=(0.5, 1.0), betas=BETAS):
-    """(percent right, alpha, beta) of the likeliest pair; of equal ones alpha nearest .5, beta nearest 1, the smaller.
+def search(ce_logits, kd_logits, labels, betas=BETAS, by="likelihood", fixed=None):
+    """(percent right, alpha, beta) of the best pair; of equal ones alpha nearest .5, beta nearest 1, the smaller.
 
-    ``fixed``, if that classifies more of the images rightly.
+    The pair ``fixed`` if that is right more often.
     """
-
-    def likelihood(alpha, beta):
-        rows = mix(ce_logits, kd_logits, alpha, beta)
-        return sum(max(row[label], torch.tensor(1e-12)).log() for row, label in zip(rows, labels)) / len(labels)
-
-    found = [(-round(float(likelihood(alpha, beta)), 9), alpha, beta) for alpha in ALPHAS for beta in betas]
-    found = min(found, key=lambda one: (one[0], round(abs(one[1] - 0.5), 6), max(one[2], 1 / one[2]), one[1], one[2]))
-    right = [percent_right(mix(ce_logits, kd_logits, *pair), labels) for pair in (found[1:], fixed)]
-    return (right[0], *found[1:]) if right[0] >= right[1] else (right[1], *fixed)
+    found = []
+    for alpha in ALPHAS:
+        for beta in betas:
+            mixed = mix(ce_logits, kd_logits, alpha, beta)
+            right = percent_right(mixed, labels)
+            likelihood = sum(math.log(max(row[label].item(), 1e-12)) for row, label in zip(mixed, labels)) / len(labels)
+            found.append((right if by == "accuracy" else round(likelihood, 9), right, alpha, beta))
+    best = min(found, key=lambda one: (-one[0], round(abs(one[2] - 0.5), 6), max(one[3], 1 / one[3]), *one[2:]))
+    right = percent_right(mix(ce_logits, kd_logits, *fixed), labels) if fixed else 0
+    return (right, *fixed) if right > best[1] else best[1:]
 
 
 def calibration_error(probabilities, labels, bins=15):

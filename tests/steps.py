@@ -47,14 +47,10 @@ def check_steps(trainer, terms_of, head_rate=LR):
         after = weights_of(trainer)
         assert actual.keys() == after.keys() == before.keys()
         for (key, value), gradient in zip(before.items(), gradients):
-            if key.startswith("kd_head/") and "loss_kd_x" not in wanted:  # lambda 1: nothing touches the head
-                assert torch.equal(after[key], value) and not actual[key].any()
-                continue
             gradient = torch.zeros_like(value) if gradient is None else gradient
             assert (actual[key] - gradient).norm() <= 1e-4 * gradient.norm() + 1e-9, key
             moved = optimiser.step(key, value.detach(), gradient, rates[key.partition("/")[0]])
             change = (moved - value.detach()).norm()
-            rounding = 1e-7 * (1 + value.detach().norm())
-            assert (after[key] - moved).norm() <= 2e-4 * change + rounding, key
+            assert (after[key] - moved).norm() <= 2e-4 * change + 1e-7 * (1 + value.detach().norm()), key
     share = (1 + math.cos(math.pi / EPOCHS)) / 2
     assert rates_of(trainer) == pytest.approx({name: rate * share for name, rate in rates.items()})

@@ -3,7 +3,6 @@
 import pytest
 import torch
 
-import by_hand
 from dho_prompt.inference import ALPHAS, BETAS, blend, search_mix
 
 
@@ -40,52 +39,55 @@ def test_search_finds_the_mix_that_only_beats_both_heads():
     labels = torch.tensor([0, 0, 1])
     ce = torch.tensor([[3.0, 0.0], [-0.2, 0.0], [0.5, 0.0]])  # right on image 0 only
     kd = torch.tensor([[-1.0, 0.0], [2.0, 0.0], [-2.5, 0.0]])  # wrong on image 0 only
-    found = search_mix(ce, kd, labels)
+    found = search_mix(ce, kd, labels, by="accuracy")
     assert found.accuracy == 1.0
     assert (blend(ce, kd, found.alpha, found.beta).argmax(-1) == labels).all()
     assert (ce.argmax(-1) == labels).sum() == 1 and (kd.argmax(-1) == labels).sum() == 2
 
 
-def test_of_equally_right_mixes_the_likelier_is_taken():
-    """All of them are right on 3 of 4 images; a KD head that is too sure of its mistake makes the labels unlikely."""
+def test_the_search_needs_beta_where_the_kd_head_is_too_sure_of_its_mistakes():
     labels = torch.tensor([0, 0, 1, 1])
     ce = torch.tensor([[0.4, 0.0], [0.4, 0.0], [0.1, 0.0], [0.1, 0.0]])  # right on the first two
     kd = torch.tensor([[9.0, 0.0], [-4.0, 0.0], [-9.0, 0.0], [-9.0, 0.0]])  # wrong on the second alone
-    accuracies = [search_mix(ce, kd, labels, alphas=(0.5,), betas=(beta,)).accuracy for beta in (0.1, 1.0, 4.0)]
-    assert accuracies == [0.75, 0.75, 0.75]
-    assert search_mix(ce, kd, labels, alphas=(0.5,), betas=(0.1, 4.0)) == (0.5, 4.0, 0.75)
-    assert search_mix(ce, kd, labels, alphas=(0.1,), betas=(0.1, 2.0)) == (0.1, 2.0, 0.75)
+    found = search_mix(ce, kd, labels, alphas=(0.5,), betas=(1.0, 4.0, 40.0), by="accuracy")
+    assert found.accuracy == 1.0 and found.beta == 40.0
+    assert search_mix(ce, kd, labels, alphas=(0.5,), betas=(1.0,), by="accuracy").accuracy == 0.75
+
+
+def test_likelihood_sees_what_accuracy_does_not():
+    """Both heads are right on all images; one is far surer, and the search says so instead of a tie."""
+    labels = torch.tensor([0, 1, 1])
+    sure, unsure = torch.eye(2)[labels] * 6, torch.eye(2)[labels] * 0.2
+    assert search_mix(sure, unsure, labels, by="accuracy")[:2] == (0.5, 1.0)
+    assert search_mix(sure, unsure, labels).alpha == 1.0 and search_mix(unsure, sure, labels).alpha == 0.0
+    with pytest.raises(ValueError, match="by likelihood or accuracy, not by 'luck'"):
+        search_mix(sure, unsure, labels, by="luck")
+
+
+def test_one_image_that_a_head_is_sure_to_miss_does_not_decide():
+    labels = torch.tensor([0] * 20)
+    ce = torch.tensor([[0.5, 0.0]] * 20)
+    kd = torch.tensor([[4.0, 0.0]] * 19 + [[-800.0, 0.0]])
+    found = search_mix(ce, kd, labels, betas=(1.0,))
+    assert 0 < found.alpha < 0.5 and found.accuracy == 0.95
 
 
 def test_the_likeliest_mix_gives_way_where_the_fixed_one_is_right_more_often():
     labels = torch.tensor([0, 0, 0])
     ce = torch.tensor([[0.1, 0.0], [0.1, 0.0], [0.1, 0.0]])  # right on all, hardly sure
     kd = torch.tensor([[6.0, 0.0], [6.0, 0.0], [-0.3, 0.0]])  # wrong on the last, and the likelier
-    found = search_mix(ce, kd, labels, fixed=(0.9, 0.7))
-    assert found == (0.9, 0.7, 1.0) and search_mix(ce, kd, labels, fixed=(0.0, 0.7)).accuracy == pytest.approx(2 / 3)
-
-
-@pytest.mark.parametrize("fixed", [(0.5, 1.0), (0.3, 0.7)])
-def test_the_search_is_the_one_written_by_hand(fixed):
-    draw, kept = torch.Generator().manual_seed(3), 0
-    for images in range(3, 24):
-        ce, kd = (3 * torch.randn(images, 5, generator=draw) for _ in range(2))
-        labels = torch.randint(5, (images,), generator=draw)
-        labels[::2] = (ce + 2 * kd).argmax(1)[::2]
-        found = search_mix(ce, kd, labels, fixed)
-        right, alpha, beta = by_hand.search(ce.double(), kd.double(), labels, fixed)
-        assert found == (alpha, beta, pytest.approx(right / 100))
-        kept += found[:2] == fixed
-    assert 0 < kept < 21  # either is the answer now and then
+    assert search_mix(ce, kd, labels).accuracy == pytest.approx(2 / 3)
+    assert search_mix(ce, kd, labels, fixed=(0.9, 0.7)) == (0.9, 0.7, 1.0)
+    assert search_mix(ce, kd, labels, fixed=(0.0, 0.7)) == search_mix(ce, kd, labels)  # as often right: the likelier
 
 
 def test_ties_go_to_the_papers_fixed_values():
-    logits, labels, even = torch.eye(3) * 5, torch.arange(3), torch.zeros(3, 3)
-    assert search_mix(logits, logits, labels, betas=(1.0,))[:2] == (0.5, 1.0)  # alpha means nothing
-    assert search_mix(logits, logits, labels, alphas=ALPHAS[::-1], betas=(1.0,))[:2] == (0.5, 1.0)
-    assert search_mix(logits, logits, labels, alphas=(0.6, 0.4), betas=(1.0,))[:2] == (0.4, 1.0)
-    assert search_mix(logits, even, labels, alphas=(0.3,), betas=BETAS[::-1])[:2] == (0.3, 1.0)  # and here beta
-    assert search_mix(logits, even, labels, alphas=(0.3,), betas=(0.1, 4.0))[:2] == (0.3, 4.0)
+    logits = torch.eye(3) * 5
+    labels = torch.arange(3)
+    assert search_mix(logits, logits, labels, by="accuracy")[:2] == (0.5, 1.0)
+    assert search_mix(logits, logits, labels, ALPHAS[::-1], BETAS[::-1], by="accuracy")[:2] == (0.5, 1.0)
+    assert search_mix(logits, logits, labels, (0.6, 0.4), (4.0, 0.1), by="accuracy")[:2] == (0.4, 4.0)
+    assert search_mix(logits, logits, labels, ALPHAS[::-1], betas=(1.0,))[:2] == (0.5, 1.0)
 
 
 def test_grid_is_the_documented_one():

@@ -68,7 +68,8 @@ def test_a_run_leaves_what_dassl_leaves_and_a_result_file(train_args, tmp_path, 
     printed = log.split("* accuracy: ")[1].split("%")[0]
     assert printed == f"{heads['blend']:.1f}" and log.index("Finish training") < log.index("=> result")
     assert result["split"]["labelled"] == 10 and result["split"]["unlabelled"] == 40
-    assert result["mix"] == {"alpha": 0.5, "beta": 1.0, "chosen": "fixed by the configuration"}
+    reason = "fixed: the validation set is the test set, so nothing is searched on it"
+    assert result["mix"] == {"alpha": 0.5, "beta": 1.0, "chosen": reason}
     assert result["seed"] == 1 and result["versions"]["torch"] and result["engine"].startswith(("embedded", "dassl"))
     assert "epoch [3/3] batch [1/1]" in log and " lr " in log and " eta " in log
     assert abs(result["teacher"]["zeta"] - 0.07) < 1e-6  # open_clip's initial logit scale
@@ -259,7 +260,7 @@ def test_search_and_best_val_never_see_the_test_set(train_args, tmp_path, capsys
 
 
 def test_the_mix_is_searched_on_the_validation_set_of_the_deployed_model(train_args, tmp_path):
-    options = ("DATASET.NAME", "WithValidation", "TRAINER.DHO.SEARCH", "True", "TEST.FINAL_MODEL", "best_val")
+    options = ("DATASET.NAME", "WithValidation", "TRAINER.DHO.SEARCH_BY", "accuracy", "TEST.FINAL_MODEL", "best_val")
     main(train_args("CoOpDHO", *options))
     mix = json.loads((tmp_path / "run" / "mix.json").read_text())
     assert mix["alpha"] in ALPHAS and mix["beta"] in BETAS and "searched on 10 validation images" in mix["chosen"]

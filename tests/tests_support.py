@@ -17,7 +17,7 @@ CLASSES = {
 MEAN, STD = [0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711]
 
 
-def write_clip(folder, width, image_size, seed, zeta=None, mean=MEAN, std=STD):
+def write_clip(folder, width, image_size, seed, zeta=None, mean=MEAN, std=STD, layers=2):
     """A random CLIP ViT in open_clip's folder format, with a short merges table of its own.
 
     ``zeta`` is the temperature of its cosine logits, by default what open_clip starts from (0.07).
@@ -30,8 +30,8 @@ def write_clip(folder, width, image_size, seed, zeta=None, mean=MEAN, std=STD):
     (folder / "bpe.txt.gz").write_bytes(gzip.compress("\n".join(merges).encode()))
     config = {
         "embed_dim": width,
-        "vision_cfg": {"image_size": image_size, "layers": 2, "width": width, "head_width": 16, "patch_size": 8},
-        "text_cfg": {"context_length": 77, "vocab_size": 512 + 3 + 2, "width": 32, "heads": 2, "layers": 2},
+        "vision_cfg": {"image_size": image_size, "layers": layers, "width": width, "head_width": 16, "patch_size": 8},
+        "text_cfg": {"context_length": 77, "vocab_size": 512 + 3 + 2, "width": 32, "heads": 2, "layers": layers},
     }
     preprocess = {"mean": list(mean), "std": list(std)}
     (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": config, "preprocess_cfg": preprocess}))

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 from yacs.config import CfgNode
 
 from dho_prompt.config.dassl_ranges import DASSL
-from dho_prompt.config.ranges import AUTO, MOST, PATH, Items, Number, Range, Text, Whole, as_range
-from dho_prompt.config.settings import as_float, as_word, flat, literal, read_settings, refuse_unplain
+from dho_prompt.config.ranges import MOST, PATH, Items, Number, Range, Text, Whole, as_range
+from dho_prompt.config.settings import as_float, flat, literal, read_settings, refuse_unplain
 
 PARTS = ("methods", "distill", "teachers")  # packages whose modules declare keys of their own
 PRECISIONS = ("fp32", "fp16", "amp", "bf16")
@@ -252,11 +252,11 @@ def _set(cfg: CfgNode, key: str, value: Any, where: str) -> None:
     default = _leaf(cfg, key)
     if isinstance(value, str) and not isinstance(default, str):
         value = literal(value)  # YAML reads (32, 32) and 1e-5 as text
-    if key in _DECLARED and _DECLARED[key].allowed is AUTO:
-        value = as_word(value)
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if isinstance(default, float) and is_number:
         value = as_float(value)  # yacs itself refuses 1 where the default is 1.0
+    elif isinstance(value, bool) and key in _DECLARED and "on" in _choices(key):
+        value = "on" if value else "off"
     elif isinstance(default, str) and is_number:
         value = str(value)
     elif isinstance(default, (tuple, list)) and isinstance(value, (tuple, list)):
@@ -272,6 +272,11 @@ def _set(cfg: CfgNode, key: str, value: Any, where: str) -> None:
     for name in parents:
         cfg = cfg[name]
     cfg[leaf] = value
+
+
+def _choices(key: str) -> Sequence[str]:
+    allowed = _DECLARED[key].allowed
+    return () if isinstance(allowed, Range) else allowed
 
 
 def _leaf(cfg: CfgNode, key: str) -> Any:

@@ -186,8 +186,6 @@ def as_range(allowed: Range | Sequence[str], default: Any = None) -> Range | Non
 
 # Kinds of keys that several parts have
 
-AUTO = Choice(("auto", "on", "off"))
-
 MOST = 10**7  # images, steps: more than any data set or run has
 EPOCHS = 10**5
 TEXT = Text()

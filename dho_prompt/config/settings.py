@@ -105,13 +105,6 @@ def literal(text: str) -> Any:
         return text
 
 
-def as_word(value: Any) -> Any:
-    """``on`` or ``off`` for what means it; other values as they are. YAML reads the word on as a truth value."""
-    for word, spelled in (("on", ("on", "true", "yes", "1")), ("off", ("off", "false", "no", "0"))):
-        value = word if str(value).lower() in spelled else value
-    return value
-
-
 def as_float(number: float) -> float:
     """A number as float; infinite where it is too large for one."""
     try:

@@ -7,16 +7,17 @@ from typing import Any
 from torch import Tensor, nn
 
 from dho_prompt.config import HEAD_STARTS, HEADS, Setting, declare
-from dho_prompt.config.ranges import AUTO, MOST, SHARE, Number, Whole
+from dho_prompt.config.ranges import MOST, SHARE, Number, Whole
 from dho_prompt.data.choose.pool import POOLS
 from dho_prompt.data.classes import UnknownClasses
 from dho_prompt.distill.base import Terms
 from dho_prompt.distill.ce import CE
 from dho_prompt.distill.two_heads import TwoHeads
-from dho_prompt.inference import SEARCHED, Prediction, blend, search_mix
+from dho_prompt.inference import SEARCHES, Prediction, blend, search_mix
 from dho_prompt.losses import DHOLoss
 from dho_prompt.methods.base import MethodOutput
 
+SEARCHED = "searched"  # beginning of what a mix says of its choice
 OBJECTIVES = ("dho", "ce", "kd", "ce_kd", "kd_feature", "ce_kd_feature", "sskd", "dhkd")
 
 declare(
@@ -65,9 +66,12 @@ declare(
         "BETA": Setting(1.0, "temperature of the KD head at inference (Eq. 11; Table 11: 1)", Number(0.01, 1000)),
         "SEARCH": Setting(
             "auto",
-            "choose alpha and beta on the validation set, never on test data: auto where there is one that is not the "
-            "test set (else ALPHA and BETA hold), on (no validation set is an error), off; in a YAML file in quotes",
-            AUTO,
+            "alpha and beta: on chooses them on the validation set, off takes ALPHA and BETA, auto chooses where there "
+            "is a validation set that is not the test set; never on test data",
+            ("auto", "on", "off"),
+        ),
+        "SEARCH_BY": Setting(
+            "likelihood", "what the search takes the best of: likelihood, or the paper's accuracy", SEARCHES
         ),
     },
 )
@@ -79,18 +83,24 @@ class DHO(TwoHeads):
     Args:
         head: the KD head, (batch, d) features -> (batch, classes) logits.
         loss: Eq. 6 with its lambda and eta.
-        alpha, beta: the mix at inference, until another is searched or recalled; beside that one it is reported as
-            ``fixed``.
+        alpha, beta: the mix at inference, until another is searched or recalled; then it is recorded as ``fixed``.
         searches: choose alpha and beta on validation data.
+        searches_by: see :func:`~dho_prompt.inference.search_mix`.
     """
 
     name = "dho"
 
     def __init__(
-        self, head: nn.Module, loss: DHOLoss, alpha: float = 0.5, beta: float = 1.0, searches: bool = False
+        self,
+        head: nn.Module,
+        loss: DHOLoss,
+        alpha: float = 0.5,
+        beta: float = 1.0,
+        searches: bool = False,
+        searches_by: str = "likelihood",
     ) -> None:
         super().__init__(head, loss)
-        self.searches, self.fixed = searches, (alpha, beta)
+        self.searches, self.searches_by, self.fixed = searches, searches_by, (alpha, beta)
         self.mix: dict[str, Any] = {"alpha": alpha, "beta": beta, "chosen": "fixed by the configuration"}
 
     def forward(
@@ -128,16 +138,17 @@ class DHO(TwoHeads):
         if "kd" not in logits:
             return Prediction(scores, each)
         mixed = blend(logits["ce"], logits["kd"], self.mix["alpha"], self.mix["beta"])
-        # with alpha 1 the logits decide, as for the method alone: a softmax may round two of them to a tie
-        mixes = {"blend": logits["ce"] if self.mix["alpha"] == 1 else mixed}, {"blend": mixed}
         if self.mix["chosen"].startswith(SEARCHED):
             fixed = blend(logits["ce"], logits["kd"], *self.fixed)
-            mixes[0]["fixed"], mixes[1]["fixed"] = logits["ce"] if self.fixed[0] == 1 else fixed, fixed
-        return Prediction({**mixes[0], **scores}, {**mixes[1], **each})
+            scores, each = {"fixed": fixed, **scores}, {"fixed": fixed, **each}
+        # with alpha 1 the logits decide, as for the method alone: a softmax may round two of them to a tie
+        return Prediction(
+            {"blend": logits["ce"] if self.mix["alpha"] == 1 else mixed, **scores}, {"blend": mixed, **each}
+        )
 
     def search(self, logits: dict[str, Tensor], labels: Tensor) -> None:
-        found = search_mix(logits["ce"], logits["kd"], labels, self.fixed)
-        chosen = f"{SEARCHED} on {len(labels)} validation images: {100 * found.accuracy:.2f}%"
+        found = search_mix(logits["ce"], logits["kd"], labels, by=self.searches_by, fixed=self.fixed)
+        chosen = f"{SEARCHED} on {len(labels)} validation images by {self.searches_by}: {100 * found.accuracy:.2f}%"
         self.mix = {"alpha": found.alpha, "beta": found.beta, "chosen": chosen}
 
     def leave_out(self, head: str, reason: Exception) -> None:

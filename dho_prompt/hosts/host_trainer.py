@@ -29,7 +29,6 @@ from dho_prompt.hosts.injection import FeatureTap, add_loss, outputs_changed
 from dho_prompt.hosts.own import check_same_view, defines, on_device, report_skipped
 from dho_prompt.hosts.repairs import repaired
 from dho_prompt.students.clip import CLIPStudent
-from dho_prompt.training.build import teaches_nothing
 from dho_prompt.training.loaders import shared_crop
 from dho_prompt.training.run import Run
 
@@ -86,7 +85,7 @@ class HostTrainer(Run):
 
     def batches_without_pool(self) -> PairLoader:
         """With lambda 1 the host's own epoch, else as many batches as with a pool."""
-        return PairLoader(self.train_loader_x, None) if teaches_nothing(self.cfg) else super().batches_without_pool()
+        return PairLoader(self.train_loader_x, None) if self.teaches_nothing else super().batches_without_pool()
 
     # Parts
 
@@ -132,9 +131,14 @@ class HostTrainer(Run):
 
     # Training
 
+    def before_train(self) -> None:
+        super().before_train()
+        if self.teaches_nothing:
+            print("TRAINER.DHO.LAMBDA is 1: the KD head is not trained, and no unlabelled image is read")
+
     def forward_backward(self, batch: dict[str, Any]) -> dict[str, Any]:
         """The host's step with the KD loss in its backward pass; the log gains ``loss_kd_x`` and ``loss_kd_u``."""
-        if teaches_nothing(self.cfg):
+        if self.teaches_nothing:
             with self.host_models_only(), gpu_needed(self.host):
                 return super().forward_backward(batch)
         joined: list[Terms] = []

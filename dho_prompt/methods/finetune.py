@@ -21,9 +21,7 @@ declare(
         "PREC": Setting("fp32", "fp32 or amp (autocast); trained weights stay in fp32", ("fp32", "amp")),
         "HEAD": Setting("linear", "CE head: linear (Sec. 3.2), cosine, or nonlinear (App. E.2)", (*HEADS, "nonlinear")),
         "HEAD_INIT": Setting(
-            "language",
-            "language (class text features, Table 5; of a CLIP's student), language_unit (at length 1) or kaiming",
-            HEAD_STARTS,
+            "language", "language (class text features, Table 5; a CLIP's student has them) or kaiming", HEAD_STARTS
         ),
         "PASSES": Setting(
             "one",

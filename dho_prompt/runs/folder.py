@@ -9,7 +9,6 @@ from typing import Any
 from dho_prompt.config import differences
 from dho_prompt.data.choose.splits import read_record
 from dho_prompt.files import PathLike, read_json, write_json
-from dho_prompt.inference import SEARCHED
 
 CONFIG, SPLIT, MIX, RESULTS, EVALUATION = "config.json", "split.json", "mix.json", "results.json", "evaluation.json"
 
@@ -74,34 +73,38 @@ def read_mix(path: PathLike) -> dict[str, Any]:
     return mix
 
 
-def searched_mix(folder: PathLike, search: str) -> dict[str, Any] | None:
-    """What a run whose weights are loaded searched, and a line about it; None if the configuration's mix holds.
+def stored_mix(folder: PathLike, dho: Any) -> dict[str, Any] | None:
+    """What an evaluation of a trained run mixes the heads with, and a line about it.
 
     Args:
         folder: output folder of the run.
-        search: TRAINER.DHO.SEARCH of the evaluation. ``on`` takes :func:`read_mix`, ``auto`` too if it was searched,
-            ``off`` never.
+        dho: TRAINER.DHO of the evaluation. SEARCH off takes its ALPHA and BETA, on the mix of the run; auto the latter
+            too, unless ALPHA and BETA are others than those that the run was given.
+
+    Returns:
+        The mix; None for ALPHA and BETA.
 
     Raises:
-        FileNotFoundError: with ``on``, the run has no such file.
+        FileNotFoundError: SEARCH is on, but the run has no such file.
     """
     path = Path(folder) / MIX
-    if search == "off":
+    if dho.SEARCH == "off":
         return None
     if not path.exists():
-        if search == "on":
-            raise FileNotFoundError(
-                f"TRAINER.DHO.SEARCH is on, but {folder} has no {MIX} with what its run searched; finish the run with "
-                "its training command, or evaluate with TRAINER.DHO.ALPHA and BETA by TRAINER.DHO.SEARCH off"
-            )
-        print(f"{folder} has no {MIX}: alpha and beta are those of the configuration")
-        return None
+        if dho.SEARCH == "auto":
+            print(f"{folder} has no {MIX}: alpha and beta are those of the configuration")
+            return None
+        raise FileNotFoundError(
+            f"TRAINER.DHO.SEARCH is on, but {folder} has no {MIX} with what its run searched; "
+            "TRAINER.DHO.SEARCH off evaluates with TRAINER.DHO.ALPHA and BETA"
+        )
     mix = read_mix(path)
-    if search == "auto" and not mix["chosen"].startswith(SEARCHED):
-        return None
-    print(
-        f"alpha {mix['alpha']} and beta {mix['beta']} of {path} ({mix['chosen']}); TRAINER.DHO.SEARCH off: ALPHA, BETA"
-    )
+    if dho.SEARCH == "auto" and (Path(folder) / CONFIG).exists():
+        trained = read_config(folder)["TRAINER"].get("DHO", {})
+        given = {key: float(dho[key]) for key in ("ALPHA", "BETA")}
+        if any(trained.get(key, given[key]) != given[key] for key in given):
+            return None
+    print(f"alpha {mix['alpha']} and beta {mix['beta']} of {path} ({mix['chosen']})")
     return mix
 
 

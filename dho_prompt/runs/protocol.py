@@ -5,6 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 
+def searches(search: str, has_val: bool, val_is_test: bool, taught: bool = True) -> bool:
+    """Whether alpha and beta are to be chosen on the validation set (``search``: TRAINER.DHO.SEARCH).
+
+    ``taught``: whether the KD head is trained at all, which with lambda 1 it is not; ``auto`` then searches nothing.
+    With ``on`` also where that is the test set; nothing is then chosen on it, and the record says so.
+    """
+    return search == "on" or (search == "auto" and taught and has_val and not val_is_test)
+
+
 def refuse_choice_on_test(cfg: Any, has_val: bool, val_is_test: bool, distils: bool) -> None:
     """Refuse a configuration that chooses a checkpoint or a mix without validation images.
 
@@ -27,15 +36,6 @@ def refuse_choice_on_test(cfg: Any, has_val: bool, val_is_test: bool, distils: b
     if distils and cfg.TRAINER.DHO.SEARCH == "on" and not has_val:
         dho = cfg.TRAINER.DHO
         raise ValueError(
-            f"TRAINER.DHO.SEARCH on needs a validation set, and {cfg.DATASET.NAME} has none; set it to off "
+            f"TRAINER.DHO.SEARCH needs a validation set, and {cfg.DATASET.NAME} has none; set it to auto or off "
             f"to use TRAINER.DHO.ALPHA {dho.ALPHA} and TRAINER.DHO.BETA {dho.BETA}"
         )
-
-
-def searches(search: str, has_val: bool, val_is_test: bool, taught: bool = True) -> bool:
-    """Whether alpha and beta are to be chosen on the validation set (the words of TRAINER.DHO.SEARCH).
-
-    ``taught``: whether the KD head is trained at all, which with lambda 1 it is not; ``auto`` then searches nothing.
-    With ``on`` also where the validation set is the test set; nothing is then chosen on it, and the record says so.
-    """
-    return search == "on" or (search == "auto" and taught and has_val and not val_is_test)

@@ -6,7 +6,6 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
-from dho_prompt.inference import SEARCHED
 from dho_prompt.tables.beside_paper import beside_the_paper
 from dho_prompt.tables.gains import gains
 from dho_prompt.tables.groups import Group, compared, set_name
@@ -121,8 +120,11 @@ def _protocol(method: str, seeds: Sequence[Result]) -> str:
     ]
     if "teacher" in first:
         pool = [] if splits[0] is None else [f"{splits[0]['unlabelled']} unlabelled"]
-        teacher = first["teacher"] or {"name": "none"}  # with lambda 1
-        parts += [*pool, f"teacher {teacher['name']}", *([_mixes(seeds)] if "mix" in first else [])]
+        parts += [
+            *pool,
+            f"teacher {(first['teacher'] or {'name': 'none'})['name']}",
+            *([_mixes(seeds)] if "mix" in first else []),
+        ]
     parts += [f"splits {' '.join(split['hash'][:8] for split in splits if split is not None)}"]
     parts += [f"engine {first['engine']}", f"torch {first['versions'].get('torch', '?')}", first["device"]]
     return ", ".join(parts)
@@ -134,4 +136,4 @@ def _mixes(seeds: Sequence[Result]) -> str:
 
 
 def _searched(run: Result) -> bool:
-    return run.get("mix", {}).get("chosen", "").startswith(SEARCHED)
+    return run.get("mix", {}).get("chosen", "").startswith("searched")

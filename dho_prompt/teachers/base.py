@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from dho_prompt.config import PRECISIONS, Setting, declare
-from dho_prompt.config.ranges import PATH, Text, templates
+from dho_prompt.config.ranges import PATH, Items, Number, Text, templates
 from dho_prompt.data.batches.batch import Batch
 from dho_prompt.data.batches.views import View
 
@@ -19,9 +19,19 @@ declare(
         "WEIGHTS": Setting("", "a file with its weights, as MODEL.BACKBONE.WEIGHTS", PATH),
         "CHECKPOINT": Setting(
             "",
-            "trained prompts on it: a checkpoint of CoOp, PromptSRC or IVLP, or such a run's folder; '' is zero-shot",
+            "what was trained on it: prompts of CoOp, PromptSRC or IVLP, a Tip-Adapter's cache; or the folder "
+            "of any run of this package's trainers; '' is zero-shot",
             PATH,
         ),
+        "ALSO": Setting(
+            (), "further teachers, averaged with this one: names of CLIPs and folders of runs", Items(Text(1), 0, 100)
+        ),
+        "SHARES": Setting(
+            (),
+            "weights of the average, of this teacher and of those of ALSO",
+            Items(Number(0, 1e9, open_least=True), 1, 101, empty="equal shares"),
+        ),
+        "AVERAGE": Setting("probabilities", "what is averaged", ("probabilities", "logits")),
         "TEMPLATES": Setting((), "prompt templates (Sec. 4.1)", templates("those of the data set")),
         "PREC": Setting("", "fp32, fp16 or bf16; '' takes the method's", ("", *PRECISIONS)),
     },

@@ -1,8 +1,8 @@
-"""From the configuration to the parts of a run: student and teacher."""
+"""From the configuration to the CLIPs of a run."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,6 @@ from dho_prompt.clip.names import resolve_name
 from dho_prompt.clip.templates import templates_for
 from dho_prompt.clip.weights import find_weights
 from dho_prompt.students.clip import CLIPStudent
-from dho_prompt.teachers.base import Teacher
-from dho_prompt.teachers.prompts import PromptTeacher, checkpoint_file, load_prompts
-from dho_prompt.teachers.zeroshot import ZeroShotTeacher
 
 
 def prompt_templates(cfg: Any) -> list[str]:
@@ -30,7 +27,7 @@ def check_student(cfg: Any) -> None:
     Raises:
         FileNotFoundError, ValueError: an unknown model, or files of MODEL that are not there.
     """
-    _check("MODEL.BACKBONE", cfg.MODEL.BACKBONE)
+    check_clip("MODEL.BACKBONE", cfg.MODEL.BACKBONE)
     if cfg.MODEL.INIT_WEIGHTS and not Path(cfg.MODEL.INIT_WEIGHTS).is_file():
         raise FileNotFoundError(f"there is no checkpoint {cfg.MODEL.INIT_WEIGHTS} (MODEL.INIT_WEIGHTS)")
 
@@ -46,54 +43,11 @@ def build_student(cfg: Any, precision: str, device: torch.device) -> CLIPStudent
     """
     name = cfg.MODEL.BACKBONE.NAME
     print(f"Loading CLIP (backbone: {name})")
-    student = CLIPStudent(_load("MODEL.BACKBONE", cfg.MODEL.BACKBONE, weight_precision(precision), device))
+    student = CLIPStudent(load_named("MODEL.BACKBONE", cfg.MODEL.BACKBONE, weight_precision(precision), device))
     size = student.view.size
     if tuple(cfg.INPUT.SIZE) != (size, size):
         raise ValueError(f"INPUT.SIZE is {tuple(cfg.INPUT.SIZE)}, but {name} takes images of ({size}, {size})")
     return student
-
-
-def check_teacher(cfg: Any) -> None:
-    """Refuse names that :func:`build_teacher` cannot load, as :func:`check_student` does."""
-    node = cfg.TRAINER.DHO.TEACHER
-    _check("TRAINER.DHO.TEACHER", node)
-    if node.CHECKPOINT and not Path(checkpoint_file(node.CHECKPOINT)).is_file():
-        raise FileNotFoundError(f"there is no checkpoint {node.CHECKPOINT} (TRAINER.DHO.TEACHER.CHECKPOINT)")
-
-
-def build_teacher(cfg: Any, classnames: Sequence[str], precision: str, device: torch.device) -> Teacher:
-    """The teacher of TRAINER.DHO.TEACHER.
-
-    Args:
-        classnames: one name per class.
-        precision: of the run; TEACHER.PREC replaces it.
-    """
-    node, zeta = cfg.TRAINER.DHO.TEACHER, cfg.TRAINER.DHO.ZETA
-    print(f"Loading the teacher ({node.NAME}{f', prompts of {node.CHECKPOINT}' if node.CHECKPOINT else ''})")
-    clip = _load("TRAINER.DHO.TEACHER", node, node.PREC or weight_precision(precision), device)
-    if node.CHECKPOINT:
-        teacher: Teacher = PromptTeacher(load_prompts(clip, classnames, node.CHECKPOINT), zeta)
-    else:
-        teacher = ZeroShotTeacher(clip, classnames, prompt_templates(cfg), zeta)
-    return teacher.to(device)
-
-
-def teaches_nothing(cfg: Any) -> bool:
-    """Whether no teacher is loaded: the objective is ce, or lambda is 1, which leaves the KD head untrained."""
-    dho = cfg.TRAINER.DHO
-    return dho.OBJECTIVE == "ce" or (dho.OBJECTIVE == "dho" and dho.LAMBDA == 1)
-
-
-def describe_teacher(cfg: Any, teacher: Teacher | None) -> dict[str, Any] | None:
-    """What a result file says of the teacher; None if the run had none.
-
-    An evaluation does without the teacher and leaves its ``zeta`` open.
-    """
-    if teaches_nothing(cfg):
-        return None
-    node = cfg.TRAINER.DHO.TEACHER
-    told = {"name": node.NAME, "zeta": None if teacher is None else teacher.zeta}
-    return {**told, **({"checkpoint": node.CHECKPOINT} if node.CHECKPOINT else {"templates": prompt_templates(cfg)})}
 
 
 def weight_precision(precision: str) -> str:
@@ -101,8 +55,8 @@ def weight_precision(precision: str) -> str:
     return "fp32" if precision == "amp" else precision
 
 
-def _check(key: str, node: Any) -> None:
-    """NAME and WEIGHTS of a node, as far as they can be told without a connection."""
+def check_clip(key: str, node: Any) -> None:
+    """Refuse NAME and WEIGHTS of a node that name no model, as far as that can be told without a connection."""
     if not node.NAME:
         raise ValueError(f"{key}.NAME is empty; it names a CLIP model, such as ViT-B/16 (flag: --backbone)")
     with _naming(key, node):
@@ -111,7 +65,7 @@ def _check(key: str, node: Any) -> None:
             find_weights(spec, node.WEIGHTS)
 
 
-def _load(key: str, node: Any, precision: str, device: torch.device) -> LoadedCLIP:
+def load_named(key: str, node: Any, precision: str, device: torch.device) -> LoadedCLIP:
     """:func:`~dho_prompt.clip.loading.load_clip` for NAME and WEIGHTS of a node."""
     with _naming(key, node):
         return load_clip(node.NAME, node.WEIGHTS, precision, device)

@@ -37,8 +37,10 @@ def build_loss(cfg: Any) -> DHOLoss:
 def build_objective(cfg: Any, student: Student, classnames: Sequence[str], searches: bool) -> Objective:
     """The objective of TRAINER.DHO.OBJECTIVE on the features of a student, its heads started as configured.
 
-    ``searches``: alpha and beta are to be chosen on validation data (:func:`dho_prompt.runs.protocol.searches`).
     Before the teacher is known a cosine head has the student's own temperature; a checkpoint brings the right one.
+
+    Args:
+        searches: whether alpha and beta are to be chosen on validation data.
     """
     dho, loss, classes = cfg.TRAINER.DHO, build_loss(cfg), len(classnames)
     kind = dho.OBJECTIVE
@@ -68,7 +70,7 @@ def build_objective(cfg: Any, student: Student, classnames: Sequence[str], searc
         return SSKD(head, loss)
     if kind == DHKD.name:
         return DHKD(head, loss, dho.DHKD_GRADIENT)
-    return DHO(head, loss, dho.ALPHA, dho.BETA, searches)
+    return DHO(head, loss, dho.ALPHA, dho.BETA, searches, dho.SEARCH_BY)
 
 
 def _teacher_features(cfg: Any) -> int:

@@ -16,6 +16,8 @@ from dho_prompt.data.choose.pool import unlabelled_pool
 from dho_prompt.engine import DatasetWrapper, build_data_loader, build_dataset, build_transform, read_image
 from dho_prompt.engine.rng import untouched_rng
 
+WITHOUT_LABELS = ("kd", "kd_feature")  # objectives that have no lambda
+
 
 class SharedViews(DatasetWrapper):
     """Dassl's dataset wrapper for a transform that returns several views of an image.
@@ -63,9 +65,10 @@ def every_training_image(cfg: Any, dataset: Any) -> Sequence[Any]:
 
 
 def unlabelled_images(cfg: Any, dataset: Any) -> Sequence[Any]:
-    """The pool that TRAINER.DHO.UNLABELED asks for; none with lambda 1, which leaves the KD head untrained."""
+    """The pool that TRAINER.DHO.UNLABELED asks for; none with lambda 1, which leaves the teacher unheard."""
     dho = cfg.TRAINER.DHO
-    if dho.UNLABELED == "none" or dho.LAMBDA == 1:
+    unheard = dho.LAMBDA == 1 and dho.OBJECTIVE not in WITHOUT_LABELS
+    if dho.UNLABELED == "none" or unheard:
         return ()
     return unlabelled_pool(every_training_image(cfg, dataset), dataset.train_x, dho.UNLABELED)
 

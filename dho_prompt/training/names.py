@@ -6,7 +6,7 @@ from typing import Any
 
 from dho_prompt.engine import DATASET_REGISTRY, EVALUATOR_REGISTRY, TRAINER_REGISTRY
 from dho_prompt.engine.embedded.registry import unknown_name
-from dho_prompt.training.build import check_teacher, teaches_nothing
+from dho_prompt.training.build_teacher import check_teacher, teaches_nothing
 
 TRAINER = "TRAINER.NAME, flag --trainer"
 
@@ -28,7 +28,8 @@ def check_names(cfg: Any, training: bool) -> None:
     for name in cfg.TEST.SHIFTED_SETS:
         _registered(DATASET_REGISTRY, "data set", "TEST.SHIFTED_SETS", name)
     _registered(EVALUATOR_REGISTRY, "evaluator", "TEST.EVALUATOR", cfg.TEST.EVALUATOR)
-    if training and getattr(trainer, "distils", False) and not teaches_nothing(cfg):
+    untaught = cfg.TRAINER.DHO.OBJECTIVE == "ce" or teaches_nothing(cfg)
+    if training and getattr(trainer, "distils", False) and not untaught:
         check_teacher(cfg)
 
 

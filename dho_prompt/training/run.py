@@ -35,8 +35,8 @@ from dho_prompt.runs.resume import Resumable
 from dho_prompt.runs.saved_classes import refuse_other_classes, rows_of
 from dho_prompt.students.base import Student
 from dho_prompt.teachers.base import Teacher
-from dho_prompt.training.build import build_teacher, describe_teacher, teaches_nothing
 from dho_prompt.training.build_objective import build_objective
+from dho_prompt.training.build_teacher import build_teacher, describe_teacher, teaches_nothing
 from dho_prompt.training.decay import spare_biases
 from dho_prompt.training.loaders import labelled_batches, pair_batches, test_loader, unlabelled_images
 
@@ -135,14 +135,15 @@ class Run(Resumable):
     def build_model(self) -> None:
         student = self.build_method()
         with untouched_rng():  # the method draws the same with and without an objective of ours
-            objective = CE()
-            if self.distils:
-                has_val, taught = self.val_loader is not None, not teaches_nothing(self.cfg)
-                due = searches(self.cfg.TRAINER.DHO.SEARCH, has_val, self.val_is_test, taught)
-                objective = build_objective(self.cfg, student, self.classnames, due)
+            objective = self._build_objective(student) if self.distils else CE()
         self.objective = objective.to(self.device)
         for name, head in self.objective.trainable().items():
             self.add_model(name, head, self.cfg.TRAINER.DHO.HEAD_LR)
+
+    def _build_objective(self, student: Student) -> Objective:
+        has_val, taught = self.val_loader is not None, not self.teaches_nothing
+        chosen = searches(self.cfg.TRAINER.DHO.SEARCH, has_val, self.val_is_test, taught)
+        return build_objective(self.cfg, student, self.classnames, chosen)
 
     def add_model(self, name: str, module: nn.Module, learning_rate: float = 0.0) -> None:
         """Register a module with an optimiser and a schedule of its own; 0 takes OPTIM.LR."""
@@ -163,15 +164,18 @@ class Run(Resumable):
 
     def before_train(self) -> None:
         cfg, self._training = self.cfg, True
-        if self.objective.needs_teacher and teaches_nothing(cfg):
-            print("TRAINER.DHO.LAMBDA is 1: no teacher, no unlabelled image; the KD head stays as it starts")
-        elif self.objective.needs_teacher:
+        if self.objective.needs_teacher and not self.teaches_nothing:
             self._take_teacher()
         super().before_train()  # may refuse what the checkpoints are of, before anything is written
         folder.begin_run(cfg.OUTPUT_DIR, plain(cfg))
         root = getattr(self.dm.dataset, "root", Path(cfg.DATASET.ROOT))
         self.split = split_record(self.dm.dataset.train_x, self.pool, root)
         keep_split(Path(cfg.OUTPUT_DIR) / folder.SPLIT, self.split)
+
+    @property
+    def teaches_nothing(self) -> bool:
+        """With lambda 1 DHO's loss is the method's own: the KD head is not trained, nothing is asked of a teacher."""
+        return teaches_nothing(self.cfg)
 
     def _take_teacher(self) -> None:
         with untouched_rng():
@@ -200,8 +204,11 @@ class Run(Resumable):
         objective = self.objective
         if objective.mix is None:
             return
-        if objective.searches and self.val_is_test:
+        if self.cfg.TRAINER.DHO.SEARCH != "off" and self.val_is_test:
             objective.mix["chosen"] = "fixed: the validation set is the test set, so nothing is searched on it"
+        elif self.cfg.TRAINER.DHO.SEARCH == "auto" and not objective.searches:
+            reason = "the KD head is not trained" if self.teaches_nothing else "there is no validation set to search on"
+            objective.mix["chosen"] = f"fixed: {reason}"
         elif objective.searches:
             self.set_model_mode("eval")
             objective.search(*logits_of(tqdm(self.val_loader, desc="validation"), self.parse_batch_test, self._logits))
@@ -285,9 +292,9 @@ class Run(Resumable):
             self.scaler.load_state_dict(state["scaler"])
 
     def load_model(self, directory: str, epoch: int | None = None) -> None:
-        """Load a run; its mix is what the run searched, else the configuration's (TRAINER.DHO.SEARCH)."""
+        """Load a run; its mix is the configuration's or, with TRAINER.DHO.SEARCH on or auto, what the run searched."""
         if directory and self.objective.mix is not None and not self._training:
-            self.objective.mix = folder.searched_mix(directory, self.cfg.TRAINER.DHO.SEARCH) or self.objective.mix
+            self.objective.mix = folder.stored_mix(directory, self.cfg.TRAINER.DHO) or self.objective.mix
         self.objective.use_all_heads()
         self.load_weights(directory, epoch)
         if directory and not self._training:  # the next test is an evaluation, which writes a file of its own
@@ -301,6 +308,7 @@ class Run(Resumable):
         """The content of ``results.json`` or, for a trained run that was loaded, ``evaluation.json``."""
         record = result_record(self.cfg, self.evaluation.measured, self.split, str(self.device), self.evaluated)
         if self.distils:
-            record.update(objective=self.objective.name, teacher=describe_teacher(self.cfg, self.teacher))
+            teacher = None if teaches_nothing(self.cfg) else describe_teacher(self.cfg, self.teacher)
+            record.update(objective=self.objective.name, teacher=teacher)
             record.update({} if self.objective.mix is None else {"mix": self.objective.mix})
         return record

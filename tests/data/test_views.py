@@ -55,6 +55,9 @@ def test_one_tensor_serves_models_with_the_same_view():
     assert set(crop(gradient_image())) == {"img"}
     crop.show(View(24, *PLAIN))
     assert set(crop(gradient_image())) == {"img", "img_teacher"}
+    crop.show_student_only()
+    crop.show_student_only()
+    assert set(crop(gradient_image())) == {"img"}
 
 
 def test_without_random_transforms_the_centre_is_shown():

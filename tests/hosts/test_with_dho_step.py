@@ -98,13 +98,18 @@ def test_the_limits(trainer_of, clips, host, dho):
 
 
 def test_the_head_starts_from_the_students_text_features(trainer_of, clips):
-    texts = by_hand.template_texts(clips[0], NAMES, hand.TEMPLATES)
-    longer = by_hand.template_texts(clips[0], NAMES, hand.TEMPLATES, as_given=True)
-    unit = {"HEAD": "linear", "HEAD_INIT": "language_unit"}
-    for dho, start in (({}, texts), ({"HEAD": "linear"}, longer), (unit, texts), ({"HEAD_INIT": "kaiming"}, None)):
+    """A linear head from the features as they are, a cosine head from those of length 1."""
+    unit, raw = (by_hand.template_texts(clips[0], NAMES, hand.TEMPLATES, as_given=raw) for raw in (False, True))
+    starts = {
+        "{}": ({}, unit),
+        "linear": ({"HEAD": "linear"}, raw),
+        "unit": ({"HEAD": "linear", "HEAD_INIT": "language_unit"}, unit),
+        "kaiming": ({"HEAD_INIT": "kaiming"}, None),
+    }
+    for dho, texts in starts.values():
         weight = state_of(trainer_of(EngineStep, dho), "kd_head")["weight"].double()
-        for found in (texts, longer):
-            assert ((weight - found).abs().max() < 3e-6) == (found is start)
+        for kind in (unit, raw):
+            assert ((weight - kind).abs().max() < 3e-6) == (kind is texts)
 
 
 @pytest.mark.parametrize("host", [EngineStep, TowerStep], ids=lambda host: host.__name__)

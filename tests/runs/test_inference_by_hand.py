@@ -95,12 +95,15 @@ def reported(ce, kd, labels, alpha=ALPHA, beta=BETA):
     return accuracy, {head: by_hand.calibration_error(row, labels) for head, row in rows.items()}
 
 
-def check_report(report, name, ce, kd, labels, mix=(ALPHA, BETA)):
-    """What a file says of one test set, and that it says something: other mixes have other errors."""
+def check_report(report, name, ce, kd, labels, mix=(ALPHA, BETA), searched=False):
+    """What a file says of one test set, and that it says something: other mixes have other errors.
+
+    Beside a searched mix stands that of the configuration.
+    """
     accuracy, error = reported(ce, kd, labels, *mix)
-    if mix != (ALPHA, BETA):  # searched: the configuration's is reported beside it
-        fixed = reported(ce, kd, labels)
-        accuracy["fixed"], error["fixed"] = fixed[0]["blend"], fixed[1]["blend"]
+    if searched:
+        fixed = [found["blend"] for found in reported(ce, kd, labels)]
+        accuracy, error = {**accuracy, "fixed": fixed[0]}, {**error, "fixed": fixed[1]}
     assert report["accuracy"][name] == pytest.approx({**accuracy, "images": len(labels)})
     assert report["ece"][name] == pytest.approx(error, abs=1e-3)
     for other in ((1 - mix[0], mix[1]), (0.5, mix[1]), (mix[0], 1.0), (mix[0], 1 / mix[1])):
@@ -162,46 +165,47 @@ def test_the_limits_are_the_single_heads(arguments, tmp_path, alpha, head):
         assert report[measure]["test"]["blend"] != report[measure]["test"]["ce" if head == "kd" else "kd"]
 
 
-def validation_files(folder, cap, seed):
-    """At most ``cap`` images of each class, those whose seeded hash of the name is least."""
+def validation_files(folder, most, seed):
+    """All validation images, or ``most`` of each class: those whose seeded hash of the name is least."""
     chosen = []
     for wnid in CLASSES:
         rank = lambda file: hashlib.sha256(f"{seed}/{file.relative_to(folder).as_posix()}".encode()).digest()  # noqa: E731
-        chosen += sorted(images(folder / "val" / wnid), key=rank)[:cap]
+        chosen += sorted(images(folder / "val" / wnid), key=rank)[: most if most > 0 else None]
     return chosen
 
 
-@pytest.mark.parametrize("name, cap, rate", [("CoOp", 4, 0.3), ("LinearProbe", 4, 0.3), ("VPT", 2, 0.1)])
-def test_alpha_and_beta_are_searched_on_validation_images_alone(arguments, root, clips, tmp_path, name, cap, rate):
+@pytest.mark.parametrize(
+    "name, most, rate, by",
+    [("CoOp", -1, 0.3, "likelihood"), ("LinearProbe", 4, 0.3, "accuracy"), ("VPT", 2, 0.1, "likelihood")],
+)
+def test_alpha_and_beta_are_searched_on_validation_images_alone(arguments, root, clips, tmp_path, name, most, rate, by):
     """The test images are taken away before training: the search is done when the test comes and fails."""
     own = shutil.copytree(root / "own", tmp_path / "own")
     method, head = METHODS[name]
-    options = {"DATASET.NAME": "ImageFolder", "DATASET.VAL_SHOTS": cap, "TRAINER.DHO.SEARCH": True, "OPTIM.LR": rate}
-    options["DATASET.NUM_SHOTS"] = 6 if cap == 4 else 2
+    options = {"DATASET.NAME": "ImageFolder", "DATASET.NUM_SHOTS": 6, "DATASET.VAL_SHOTS": most, "OPTIM.LR": rate}
+    options["TRAINER.DHO.SEARCH_BY"] = by
     trainer = build(arguments(method, head, **options, **{"DATASET.FOLDER": own}))
     shutil.rmtree(own / "test")
     with pytest.raises(OSError, match="test/n"):
         trainer.train()
 
-    trained, files = Trained(tmp_path / "run", method, head, clips), validation_files(own, cap, seed=1)
-    logits = trained.logits(files)
-    found, alpha, beta = by_hand.search(*logits, (ALPHA, BETA))
-    mix = read(tmp_path / "run" / "mix.json")
-    assert (mix["alpha"], mix["beta"]) == (alpha, beta)
-    assert mix["chosen"] == f"searched on {len(files)} validation images: {found:.2f}%"
-    assert ((alpha, beta) == (ALPHA, BETA)) == (name == "VPT")  # where the likeliest mix is right less often
-    assert name == "VPT" or (beta != 1 and alpha != 0.5)
-    if cap == 4:
-        every = by_hand.search(*trained.logits(images(own / "val")), (ALPHA, BETA))
-        assert len(files) == 20 and abs(every[0] - found) > 0.1  # all 35 would show
+    trained, files = Trained(tmp_path / "run", method, head, clips), validation_files(own, most, seed=1)
+    assert len(files) == {-1: 35, 4: 20, 2: 10}[most]
+    found, *mix = by_hand.search(*trained.logits(files), by=by, fixed=(ALPHA, BETA))
+    chosen = read(tmp_path / "run" / "mix.json")
+    assert [chosen["alpha"], chosen["beta"]] == mix
+    assert chosen["chosen"] == f"searched on {len(files)} validation images by {by}: {found:.2f}%"
+    others = [files[: len(files) // 2], images(own / "val")[::2]]
+    assert any(list(by_hand.search(*trained.logits(some), by=by)[1:]) != mix for some in others)  # images matter
+    other = {"likelihood": "accuracy", "accuracy": "likelihood"}[by]
+    assert list(by_hand.search(*trained.logits(files), by=other)[1:]) != mix
 
 
 def test_a_searched_mix_is_what_the_test_set_meets(arguments, root, clips, tmp_path):
     method, head = METHODS["LinearProbe"]
-    options = {"DATASET.NAME": "ImageFolder", "DATASET.NUM_SHOTS": 6, "TRAINER.DHO.SEARCH": True, "OPTIM.LR": 0.3}
-    options["DATASET.VAL_SHOTS"] = 4
+    options = {"DATASET.NAME": "ImageFolder", "DATASET.NUM_SHOTS": 6, "TRAINER.DHO.SEARCH": "on", "OPTIM.LR": 0.3}
     main(arguments(method, head, **options, **{"DATASET.FOLDER": root / "own"}))
     mix = read(tmp_path / "run" / "mix.json")
     logits = Trained(tmp_path / "run", method, head, clips).logits(images(root / "own" / "test"))
-    check_report(read(tmp_path / "run" / "results.json"), "test", *logits, (mix["alpha"], mix["beta"]))
+    check_report(read(tmp_path / "run" / "results.json"), "test", *logits, (mix["alpha"], mix["beta"]), True)
     assert (mix["alpha"], mix["beta"]) != (ALPHA, BETA)

@@ -53,7 +53,8 @@ def test_the_default_searches_and_keeps_the_fixed_row(train_args, tmp_path):
     for measure in ("accuracy", "ece"):
         assert auto[measure]["test"]["fixed"] == off[measure]["test"]["blend"] and "fixed" not in off[measure]["test"]
     main(train_args("CoOpDHO", *RUN, output=tmp_path / "test_as_val"))  # ImageNet's only other images are its test set
-    assert read(tmp_path / "test_as_val" / "results.json")["mix"] == FIXED
+    chosen = "fixed: the validation set is the test set, so nothing is searched on it"
+    assert read(tmp_path / "test_as_val" / "results.json")["mix"] == {**FIXED, "chosen": chosen}
 
 
 def test_test_images_change_nothing(train_args, tmp_path):
@@ -73,7 +74,10 @@ def test_test_images_change_nothing(train_args, tmp_path):
 
 def test_what_an_evaluation_takes(train_args, tmp_path, capsys):
     main(train_args("CoOpDHO", *VALIDATED))
-    run, kept = tmp_path / "run", {"alpha": 0.9, "beta": 0.2, "chosen": "searched on 10 validation images: 50.00%"}
+    run, kept = (
+        tmp_path / "run",
+        {"alpha": 0.9, "beta": 0.2, "chosen": "searched on 10 validation images by likelihood: 50.00%"},
+    )
     (run / "mix.json").write_text(json.dumps(kept))
     flags = ["--eval-only", "--model-dir", str(run), "--load-epoch", "1"]
 
@@ -89,8 +93,9 @@ def test_what_an_evaluation_takes(train_args, tmp_path, capsys):
     assert evaluated("without", "auto")["mix"] == FIXED and "has no mix.json" in capsys.readouterr().out
     with pytest.raises(SystemExit, match="has no mix.json.*SEARCH off"):
         evaluated("refused", "on")
-    (run / "mix.json").write_text(json.dumps({**kept, "chosen": "fixed by the configuration"}))
-    assert evaluated("fixed", "auto")["mix"] == FIXED
+    (run / "mix.json").write_text(json.dumps(kept))
+    other = evaluated("given", "auto", "TRAINER.DHO.ALPHA", "0.4")["mix"]  # what is given for the evaluation holds
+    assert other == {**FIXED, "alpha": 0.4}
 
 
 def test_a_resumed_run_searches_what_the_whole_one_did(train_args, tmp_path):
@@ -107,7 +112,8 @@ def test_lambda_1_loads_no_teacher(train_args, tmp_path):
     result = read(tmp_path / "run" / "results.json")
     assert result["teacher"] is None and result["split"]["unlabelled"] == 0
     main(train_args("CoOpDHO", *VALIDATED, "TRAINER.DHO.LAMBDA", "1", output=tmp_path / "validated"))
-    assert read(tmp_path / "validated" / "results.json")["mix"] == FIXED  # what is not trained is not searched either
+    mix = read(tmp_path / "validated" / "results.json")["mix"]
+    assert mix == {**FIXED, "chosen": "fixed: the KD head is not trained"}
     main(train_args("CoOp", *RUN, output=tmp_path / "alone"))
     alone = read(tmp_path / "alone" / "results.json")
     assert alone["accuracy"]["test"]["ce"] == result["accuracy"]["test"]["ce"]

@@ -73,6 +73,10 @@ class SharedCrop:
             number = len(self.views)
             self.views[f"img_teacher{number if number > 1 else ''}"] = view
 
+    def show_student_only(self) -> None:
+        """Give the teachers' views no longer."""
+        self.views = {"img": self.views["img"]}
+
     def key_of(self, view: View) -> str:
         """Under which key a view that is shown stands."""
         return next(key for key, shown in self.views.items() if shown == view)

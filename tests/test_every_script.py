@@ -1,0 +1,158 @@
+"""Every script on every data set with every number of shots, at the real sizes, up to the first training step.
+
+The scripts run with a Python that only writes down what it is asked; each command is then run here, up to its first
+step, on data sets of the real numbers of classes and images whose images are all one file, with tiny CLIPs in the
+towers' place.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from dho_prompt.data.datasets import coop
+from dho_prompt.data.layouts.contents import Contents, ListedImage
+from dho_prompt.data.layouts.table import IMAGENET, TEN
+from dho_prompt.students.networks import parse_network
+from dho_prompt.train import parser, setup_cfg
+from tests_support import write_clip
+from trainer_contract import build, first_batches, take_step
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+SCRIPTS = {
+    "coop_dho": (),
+    "promptsrc_dho": (),
+    "vpt_dho": (),
+    "linear_probe_dho": (),
+    "finetune_dho": ("resnet18", "mobilenet_v2"),
+    "compare_objectives": ("resnet18",),
+}
+RECORD = """import json, os, sys
+with open(os.environ["RECORD"], "a") as file:
+    file.write(json.dumps(sys.argv[1:]) + "\\n")
+"""
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """Folder with a Python that writes its arguments down, one image, and two CLIPs of twelve blocks."""
+    folder = tmp_path_factory.mktemp("world")
+    (folder / "record.py").write_text(RECORD)
+    python = folder / "python"
+    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{folder}/record.py" "$@"\n')
+    python.chmod(0o755)
+    Image.new("RGB", (40, 36), (90, 30, 60)).save(folder / "image.png")
+    for name, width, size, seed in (("student", 16, 16, 1), ("teacher", 32, 24, 2)):
+        write_clip(folder / name, width, size, seed, layers=12)
+    return folder
+
+
+def commands_of(world, script, dataset, *arguments, seeds="1"):
+    """The arguments of every training that a script asks for."""
+    record = world / f"{script}{'_'.join((dataset, *arguments)).replace('/', '_')}.jsonl"
+    record.unlink(missing_ok=True)
+    environment = {**os.environ, "PYTHON": str(world / "python"), "RECORD": str(record), "SEEDS": seeds}
+    environment.update(DATA=str(world / "data"), OUTPUT=str(world / "output"))
+    command = ["bash", str(REPOSITORY / "scripts" / f"{script}.sh"), dataset, *arguments]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    asked = [json.loads(line) for line in record.read_text().splitlines()]
+    return [words[2:] for words in asked if words[:2] == ["-m", "dho_prompt.train"]]
+
+
+@pytest.fixture
+def real_sizes(world, monkeypatch):
+    """Data sets of the table with their real numbers of classes and images."""
+
+    def contents(layout, root):
+        names = [f"{layout.yaml} {label}" for label in range(layout.classes)]
+        parts = []
+        for count in layout.counts:
+            labels = (number % layout.classes for number in range(count))
+            parts.append([ListedImage(f"{world}/", "image.png", label, names[label]) for label in labels])
+        train, val, test = parts
+        return Contents(names, names, Path(world), train, test if layout is IMAGENET else val, test)
+
+    monkeypatch.setattr(coop, "read_contents", contents)
+
+
+def first_step(world, words, output):
+    """Build what a command asks for and take its first step."""
+    args = parser().parse_args(words)
+    args.output_dir = str(output)
+    cfg = setup_cfg(args)
+    words = [*words, "DATALOADER.NUM_WORKERS", "0", "TEST.SHIFTED_SETS", "()", "VERBOSE", "False"]
+    words[words.index("--output-dir") + 1] = str(output)
+    if parse_network(cfg.MODEL.BACKBONE.NAME) is None:
+        words += ["MODEL.BACKBONE.NAME", str(world / "student"), "INPUT.SIZE", "(16, 16)"]
+    else:  # the network without its weights
+        words += ["MODEL.BACKBONE.NAME", ":".join(cfg.MODEL.BACKBONE.NAME.split(":")[:2]), "INPUT.SIZE", "(32, 32)"]
+    words += ["TRAINER.DHO.TEACHER.NAME", str(world / "teacher"), "TRAINER.DHO.TEACHER.PREC", "fp32"]
+    for node in ("COOP", "PROMPTSRC", "VPT", "LINEAR_PROBE"):
+        words += [f"TRAINER.{node}.PREC", "fp32"]
+    trainer = build(words)
+    (batch,) = first_batches(trainer, 1)
+    logged, _ = take_step(trainer, batch, 0, len(trainer.train_loader_x))
+    assert all(value == value for value in logged.values())
+    return trainer
+
+
+def check(world, tmp_path, commands):
+    for number, words in enumerate(commands):
+        trainer = first_step(world, words, tmp_path / str(number))
+        for name in trainer.get_model_names():  # the schedule ends behind the last step
+            assert trainer._scheds[name].get_last_lr()[0] > 0 or trainer.cfg.OPTIM.WARMUP_STEPS
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shots", ["1", "2", "4", "8", "16"])
+@pytest.mark.parametrize("layout", TEN, ids=lambda layout: layout.yaml)
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_the_ten(world, real_sizes, tmp_path, script, layout, shots):
+    if script == "compare_objectives" and shots not in ("1", "16"):
+        pytest.skip("its recipes are finetune_dho's")
+    for student in SCRIPTS[script] or ((),):
+        arguments = (shots, student) if student else (shots,)
+        commands = commands_of(world, script, layout.yaml, *arguments)
+        check(
+            world, tmp_path / str(student or "x"), commands if shots in ("1", "16") else commands[:: len(commands) - 1]
+        )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shots", ["1", "16", "1%"])
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_imagenet(world, real_sizes, tmp_path, script, shots):
+    students = {"finetune_dho": ("vit_b16",) if shots == "1%" else ("resnet18", "resnet50_dino")}.get(script, ((),))
+    if script == "compare_objectives":
+        students = ("vit_b16",) if shots == "1%" else ("resnet18",)
+    for student in students:
+        arguments = (shots, student) if student else (shots,)
+        commands = commands_of(world, script, "imagenet", *arguments)
+        # with all of ImageNet a step takes seconds: the plain method and the last
+        check(world, tmp_path / str(student or "x"), [commands[0], commands[-1]])
+
+
+def test_coop_s_epochs(world):
+    """CoOp's own settings: 50, 100, 200 epochs by shots; four words of context on ImageNet (CoCoOp's paper)."""
+
+    def recipe(*arguments):
+        (words, *_) = commands_of(world, "coop_dho", *arguments)
+        cfg = setup_cfg(parser().parse_args(words))
+        return cfg.OPTIM.MAX_EPOCH, cfg.TRAINER.COOP.CTX_INIT, cfg.TRAINER.COOP.N_CTX
+
+    epochs = [recipe("dtd", shots)[0] for shots in ("1", "2", "4", "8", "16")]
+    assert epochs == [50, 100, 100, 200, 200] and recipe("dtd", "16")[1:] == ("", 16)
+    assert recipe("imagenet", "16")[:2] == recipe("imagenet", "1%")[:2] == (50, "a photo of a")
+
+
+@pytest.mark.parametrize("script", ["linear_probe_dho", "vpt_dho"])
+def test_warm_up_fits(world, script):
+    """The ten sets have too few steps for ImageNet's 5,000 of warm-up."""
+    for dataset, steps in (("dtd", 0), ("imagenet", 5000)):
+        (words, *_) = commands_of(world, script, dataset, "16")
+        assert steps == setup_cfg(parser().parse_args(words)).OPTIM.WARMUP_STEPS
