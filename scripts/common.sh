@@ -78,7 +78,8 @@ students() {
     if [ -n "$teacher" ]; then
         tag=$(basename "$teacher" | tr -c 'A-Za-z0-9@._\n-' _)
         TAG=${TAG:+${TAG}_}$tag
-        if [ -e "$teacher" ] && [ ! -f "$teacher/open_clip_config.json" ]; then
+        case $teacher in *"{seed}"*) tag=${teacher//[^A-Za-z0-9@._-]/_} tag=${tag: -60} ;; esac
+        if { [ -e "$teacher" ] && [ ! -f "$teacher/open_clip_config.json" ]; } || [[ $teacher == *"{seed}"* ]]; then
             set -- TRAINER.DHO.TEACHER.CHECKPOINT "$teacher" "$@"
         else
             set -- TRAINER.DHO.TEACHER.NAME "$teacher" "$@"

@@ -204,6 +204,21 @@ def test_a_trained_run_teaches_what_it_predicts(train_args, tmp_path, data_root,
     assert type(student.teacher).__name__ == "TrainedTeacher"
 
 
+def test_each_seed_may_have_a_teacher_of_its_own(train_args, tmp_path):
+    """``{seed}`` in the path; the configuration is that of all seeds."""
+    for seed in (1, 2):
+        build(train_args("TipAdapter", *options(), seed=seed, output=tmp_path / f"tip{seed}")).train()
+    keys = []
+    for seed in (1, 2):
+        words = ("TRAINER.DHO.TEACHER.CHECKPOINT", tmp_path / "tip{seed}", "TRAINER.DHO.TEACHER.NAME")
+        clip = json.loads((tmp_path / "tip1" / "config.json").read_text())["MODEL"]["BACKBONE"]["NAME"]
+        student = build(train_args("LinearProbeDHO", *words, clip, seed=seed, output=tmp_path / f"student{seed}"))
+        student.before_train()
+        keys.append(student.teacher.keys)
+        assert student.cfg.TRAINER.DHO.TEACHER.CHECKPOINT.endswith("tip{seed}")
+    assert not keys[0].equal(keys[1])
+
+
 class Says:
     """A teacher that says the same of every batch."""
 

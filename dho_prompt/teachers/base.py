@@ -20,7 +20,7 @@ declare(
         "CHECKPOINT": Setting(
             "",
             "what was trained on it: prompts of CoOp, PromptSRC or IVLP, a Tip-Adapter's cache; or the folder "
-            "of any run of this package's trainers; '' is zero-shot",
+            "of any run of this package's trainers; {seed} in it is the run's seed; '' is zero-shot",
             PATH,
         ),
         "ALSO": Setting(

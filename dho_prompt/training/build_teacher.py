@@ -25,6 +25,11 @@ def teaches_nothing(cfg: Any) -> bool:
     return cfg.TRAINER.DHO.OBJECTIVE == "dho" and cfg.TRAINER.DHO.LAMBDA == 1
 
 
+def of_seed(path: str, cfg: Any) -> str:
+    """A path with the run's seed in the place of ``{seed}``: the runs of several seeds then differ in nothing else."""
+    return path.replace("{seed}", str(cfg.SEED))
+
+
 def check_teacher(cfg: Any) -> None:
     """Refuse names that :func:`build_teacher` cannot load, before anything is; nothing is fetched.
 
@@ -33,7 +38,7 @@ def check_teacher(cfg: Any) -> None:
     """
     node = cfg.TRAINER.DHO.TEACHER
     check_clip("TRAINER.DHO.TEACHER", node)
-    path = node.CHECKPOINT
+    path = of_seed(node.CHECKPOINT, cfg)
     if path and not is_tip_adapter(path) and not is_run(path) and not Path(checkpoint_file(path)).is_file():
         raise FileNotFoundError(f"there is no checkpoint {path} (TRAINER.DHO.TEACHER.CHECKPOINT)")
     if node.SHARES and len(node.SHARES) != 1 + len(node.ALSO):
@@ -41,7 +46,7 @@ def check_teacher(cfg: Any) -> None:
             f"TRAINER.DHO.TEACHER.SHARES has {len(node.SHARES)} numbers for {1 + len(node.ALSO)} teachers (NAME or "
             "CHECKPOINT, and those of ALSO); give one for each, or () for equal shares"
         )
-    for name in node.ALSO:
+    for name in (of_seed(name, cfg) for name in node.ALSO):
         if not is_run(name):
             resolve_name(name)
 
@@ -54,11 +59,11 @@ def build_teacher(cfg: Any, classnames: Sequence[str], precision: str, device: t
         precision: of the run; TEACHER.PREC replaces it.
     """
     node, zeta = cfg.TRAINER.DHO.TEACHER, cfg.TRAINER.DHO.ZETA
-    print(f"Loading the teacher ({node.CHECKPOINT or node.NAME})")
+    print(f"Loading the teacher ({of_seed(node.CHECKPOINT, cfg) or node.NAME})")
     precision = node.PREC or weight_precision(precision)
     teacher = _first(cfg, classnames, precision, device)
     if node.ALSO:
-        others = [_other(cfg, name, classnames, precision, device) for name in node.ALSO]
+        others = [_other(cfg, of_seed(name, cfg), classnames, precision, device) for name in node.ALSO]
         teacher = AverageTeacher([teacher, *others], node.SHARES, node.AVERAGE)
     if zeta:
         teacher.zeta = zeta
@@ -67,7 +72,8 @@ def build_teacher(cfg: Any, classnames: Sequence[str], precision: str, device: t
 
 def _first(cfg: Any, classnames: Sequence[str], precision: str, device: torch.device) -> Teacher:
     """NAME, or CHECKPOINT on it."""
-    node, zeta, path = cfg.TRAINER.DHO.TEACHER, cfg.TRAINER.DHO.ZETA, cfg.TRAINER.DHO.TEACHER.CHECKPOINT
+    node, zeta = cfg.TRAINER.DHO.TEACHER, cfg.TRAINER.DHO.ZETA
+    path = of_seed(node.CHECKPOINT, cfg)
     if path and not is_tip_adapter(path) and is_own_run(path):
         return load_run(path, classnames, device)
     clip = load_named("TRAINER.DHO.TEACHER", node, precision, device)
