@@ -135,11 +135,16 @@ class Run(Resumable):
     def build_model(self) -> None:
         student = self.build_method()
         with untouched_rng():  # the method draws the same with and without an objective of ours
-            search = searches(self.cfg.TRAINER.DHO.SEARCH, self.val_loader is not None, self.val_is_test)
+            search = searches(*self._validation)
             objective = build_objective(self.cfg, student, self.classnames, search) if self.distils else CE()
         self.objective = objective.to(self.device)
         for name, head in self.objective.trainable().items():
             self.add_model(name, head, self.cfg.TRAINER.DHO.HEAD_LR)
+
+    @property
+    def _validation(self) -> tuple[str, bool, bool, bool]:
+        """What decides on a search: SEARCH, whether there is a validation set, whether it is for testing, a teacher."""
+        return self.cfg.TRAINER.DHO.SEARCH, self.val_loader is not None, self.val_is_test, not teaches_nothing(self.cfg)
 
     def add_model(self, name: str, module: nn.Module, learning_rate: float = 0.0) -> None:
         """Register a module with an optimiser and a schedule of its own; 0 takes OPTIM.LR."""
@@ -195,7 +200,7 @@ class Run(Resumable):
         objective = self.objective
         if objective.mix is None:
             return
-        why = why_fixed(self.cfg.TRAINER.DHO.SEARCH, self.val_loader is not None, self.val_is_test)
+        why = why_fixed(*self._validation)
         if why:
             objective.mix["chosen"] = f"fixed: {why}"
         elif objective.searches:
