@@ -190,8 +190,11 @@ def percent_right(scores, labels):
     return 100 * sum(int(row.argmax()) == int(label) for row, label in zip(scores, labels)) / len(labels)
 
 
-def search(ce_logits, kd_logits, labels, betas=BETAS, by="likelihood"):
-    """(percent right, alpha, beta) of the best pair; of equal ones alpha nearest .5, beta nearest 1, the smaller."""
+def search(ce_logits, kd_logits, labels, betas=BETAS, by="likelihood", fixed=None):
+    """(percent right, alpha, beta) of the best pair; of equal ones alpha nearest .5, beta nearest 1, the smaller.
+
+    The pair ``fixed`` if that is right more often.
+    """
     found = []
     for alpha in ALPHAS:
         for beta in betas:
@@ -200,7 +203,8 @@ def search(ce_logits, kd_logits, labels, betas=BETAS, by="likelihood"):
             likelihood = sum(math.log(max(row[label].item(), 1e-12)) for row, label in zip(mixed, labels)) / len(labels)
             found.append((right if by == "accuracy" else round(likelihood, 9), right, alpha, beta))
     best = min(found, key=lambda one: (-one[0], round(abs(one[2] - 0.5), 6), max(one[3], 1 / one[3]), *one[2:]))
-    return best[1:]
+    right = percent_right(mix(ce_logits, kd_logits, *fixed), labels) if fixed else 0
+    return (right, *fixed) if right > best[1] else best[1:]
 
 
 def calibration_error(probabilities, labels, bins=15):

@@ -72,6 +72,15 @@ def test_one_image_that_a_head_is_sure_to_miss_does_not_decide():
     assert 0 < found.alpha < 0.5 and found.accuracy == 0.95
 
 
+def test_the_likeliest_mix_gives_way_where_the_fixed_one_is_right_more_often():
+    labels = torch.tensor([0, 0, 0])
+    ce = torch.tensor([[0.1, 0.0], [0.1, 0.0], [0.1, 0.0]])  # right on all, hardly sure
+    kd = torch.tensor([[6.0, 0.0], [6.0, 0.0], [-0.3, 0.0]])  # wrong on the last, and the likelier
+    assert search_mix(ce, kd, labels).accuracy == pytest.approx(2 / 3)
+    assert search_mix(ce, kd, labels, fixed=(0.9, 0.7)) == (0.9, 0.7, 1.0)
+    assert search_mix(ce, kd, labels, fixed=(0.0, 0.7)) == search_mix(ce, kd, labels)  # as often right: the likelier
+
+
 def test_ties_go_to_the_papers_fixed_values():
     logits = torch.eye(3) * 5
     labels = torch.arange(3)

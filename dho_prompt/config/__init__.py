@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from yacs.config import CfgNode
 
 from dho_prompt.config.dassl_ranges import DASSL
-from dho_prompt.config.ranges import MOST, PATH, Items, Number, Range, Text, Whole, as_range
+from dho_prompt.config.ranges import Range, as_range
 from dho_prompt.config.settings import as_float, flat, literal, read_settings, refuse_unplain
 
 PARTS = ("methods", "distill", "teachers")  # packages whose modules declare keys of their own
@@ -44,7 +44,7 @@ def declare(node: str, settings: dict[str, Setting]) -> None:
     """Make a part's keys known. A module calls it where the part is defined, before any configuration is made.
 
     Args:
-        node: dotted name of the node, such as ``TRAINER.COOP``; made where it is missing.
+        node: dotted name of the node, such as ``TRAINER.COOP``; made where it is missing; "" for none.
         settings: by the keys' own names.
 
     Raises:
@@ -54,13 +54,14 @@ def declare(node: str, settings: dict[str, Setting]) -> None:
         >>> declare("TRAINER.COOP", {"N_CTX": Setting(16, "context tokens")})
     """
     for name, setting in settings.items():
-        key = f"{node}.{name}"
+        key = f"{node}.{name}" if node else name
         if _DECLARED.setdefault(key, setting) != setting:
             raise ValueError(f"the configuration key {key} is declared twice, with different settings")
 
 
 def declared() -> dict[str, Setting]:
     """Every declared key, with those of all parts that come with the package."""
+    import_module("dho_prompt.config.keys")
     for part in PARTS:
         package = import_module(f"dho_prompt.{part}")
         for module in pkgutil.iter_modules(package.__path__):
@@ -112,93 +113,6 @@ def check_settings(cfg: CfgNode, *nodes: str) -> None:
             shown = repr(value)
             shown = shown if len(shown) <= 200 else f"{shown[:200]}..."
             raise ValueError(f"{key} is {shown}; {known[key].rule}")
-
-
-declare(
-    "MODEL.BACKBONE",
-    {"WEIGHTS": Setting("", "a file with the weights of NAME, instead of what the name fetches", PATH)},
-)
-declare(
-    "DATASET",
-    {
-        "SUBSAMPLE_CLASSES": Setting("all", "all, base or new classes (Zhou et al., CoCoOp)", ("all", "base", "new")),
-        "LABELED_PERCENT": Setting(
-            0.0,
-            "labelled images as a share of the training set in percent, balanced over the classes",
-            Number(0, 100, open_least=True, special=0, meaning="off"),
-        ),
-        "LABELED_LIST": Setting(
-            "",
-            "a text file that names the labelled images, one a line (SimCLR's lists); {seed} in it is the run's seed",
-            PATH,
-        ),
-        "SPLIT_FEWSHOT": Setting(
-            "ours",
-            "which images NUM_SHOTS labels: ours (a hash of seed and name) or coop (the pickles in split_fewshot)",
-            ("ours", "coop"),
-        ),
-        "VAL_SHOTS": Setting(
-            -1,
-            "validation images per class; CoOp's few-shot protocol takes the smaller of shots and 4, Table 10 all",
-            Whole(1, MOST, special=-1, meaning="all"),
-        ),
-        "FOLDER": Setting("", "for DATASET.NAME ImageFolder: the folder, absolute or below DATASET.ROOT", PATH),
-    },
-)
-declare(
-    "TEST",
-    {
-        "SHIFTED_SETS": Setting(
-            (),
-            "further test sets of the same classes or some of them, evaluated after training",
-            Items(Text(1), 0, 100, "distinct"),
-        ),
-        "ALL_CLASSES": Setting(
-            False, "score sets of fewer classes (ImageNet-A and -R: 200) among all classes of the model"
-        ),
-    },
-)
-declare(
-    "DATALOADER",
-    {
-        "FIT_BATCH": Setting(
-            True, "let a step take the whole labelled set where it is smaller than the batch; False refuses"
-        ),
-        "MAX_UNREADABLE": Setting(
-            10,
-            "training images that may be unreadable; each is named in the log and replaced, one more stops the run",
-            Whole(0, MOST),
-        ),
-    },
-)
-declare(
-    "OPTIM",
-    {
-        "SCHEDULE_BY": Setting(
-            "epoch",
-            "what the learning rate changes with: epoch (Dassl's schedules) or iteration",
-            ("epoch", "iteration"),
-        ),
-        "WARMUP_STEPS": Setting(
-            0, "iterations of linear warm-up before the cosine of SCHEDULE_BY iteration (Table 11)", Whole(0, MOST)
-        ),
-        "ACCUMULATE": Setting(
-            1, "equal parts that a batch is computed in, one after the other, to save memory", Whole(1, 4096)
-        ),
-        "CLIP_NORM": Setting(
-            0.0,
-            "largest norm of the gradient of all that is trained",
-            Number(0, open_least=True, special=0, meaning="any"),
-        ),
-        "DECAY_ALL": Setting(True, "decay biases and the weights of normalisations too, as published"),
-        "EMA": Setting(
-            0.0,
-            "decay of a moving average of the weights, which is what remains at the end",
-            Number(0, 1, open_least=True, open_most=True, special=0, meaning="none"),
-        ),
-    },
-)
-_DECLARED["TORCH_THREADS"] = Setting(0, "CPU threads of PyTorch", Whole(1, 1024, 0, "PyTorch's own choice"))
 
 
 def known_keys(cfg: CfgNode, prefix: str = "") -> Iterator[str]:

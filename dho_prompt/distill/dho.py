@@ -147,7 +147,7 @@ class DHO(TwoHeads):
         )
 
     def search(self, logits: dict[str, Tensor], labels: Tensor) -> None:
-        found = search_mix(logits["ce"], logits["kd"], labels, by=self.searches_by)
+        found = search_mix(logits["ce"], logits["kd"], labels, by=self.searches_by, fixed=self.fixed)
         chosen = f"{SEARCHED} on {len(labels)} validation images by {self.searches_by}: {100 * found.accuracy:.2f}%"
         self.mix = {"alpha": found.alpha, "beta": found.beta, "chosen": chosen}
 

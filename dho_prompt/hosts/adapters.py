@@ -77,7 +77,8 @@ class Adapter:
     def is_class_bound(self, trainer: Any, model: nn.Module) -> bool:
         """Whether a registered model trains something with a row for each class."""
         if isinstance(self.class_bound, str):
-            return bool(trainer.cfg.TRAINER[self.node][self.class_bound])
+            node = trainer.cfg.TRAINER[self.node]
+            return bool(node[self.class_bound]) and not node.get("CTX_INIT")  # words are one context for all classes
         if self.class_bound is not None:
             return self.class_bound
         trained = [weight for weight in model.parameters() if weight.requires_grad and weight.dim() > 1]

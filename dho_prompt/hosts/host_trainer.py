@@ -27,8 +27,10 @@ from dho_prompt.hosts.adapters import Adapter
 from dho_prompt.hosts.errors import dassl_may_break, gpu_needed
 from dho_prompt.hosts.injection import FeatureTap, add_loss, outputs_changed
 from dho_prompt.hosts.own import check_same_view, defines, on_device, report_skipped
+from dho_prompt.hosts.refused import refuse_settings
 from dho_prompt.hosts.repairs import repaired
 from dho_prompt.students.clip import CLIPStudent
+from dho_prompt.training.build_teacher import teaches_nothing
 from dho_prompt.training.loaders import shared_crop
 from dho_prompt.training.run import Run
 
@@ -70,6 +72,7 @@ class HostTrainer(Run):
             raise ValueError(
                 "OPTIM.SCHEDULE_BY is iteration, but the host's trainer changes its learning rate by epoch"
             )
+        refuse_settings(cfg, self.host.__name__)
         self.adapter.check(cfg)
         super().check_cfg(cfg)
 
@@ -85,7 +88,7 @@ class HostTrainer(Run):
 
     def batches_without_pool(self) -> PairLoader:
         """With lambda 1 the host's own epoch, else as many batches as with a pool."""
-        return PairLoader(self.train_loader_x, None) if self.teaches_nothing else super().batches_without_pool()
+        return PairLoader(self.train_loader_x, None) if teaches_nothing(self.cfg) else super().batches_without_pool()
 
     # Parts
 
@@ -133,12 +136,12 @@ class HostTrainer(Run):
 
     def before_train(self) -> None:
         super().before_train()
-        if self.teaches_nothing:
+        if teaches_nothing(self.cfg):
             print("TRAINER.DHO.LAMBDA is 1: the KD head is not trained, and no unlabelled image is read")
 
     def forward_backward(self, batch: dict[str, Any]) -> dict[str, Any]:
         """The host's step with the KD loss in its backward pass; the log gains ``loss_kd_x`` and ``loss_kd_u``."""
-        if self.teaches_nothing:
+        if teaches_nothing(self.cfg):
             with self.host_models_only(), gpu_needed(self.host):
                 return super().forward_backward(batch)
         joined: list[Terms] = []

@@ -29,7 +29,7 @@ from dho_prompt.runs import folder
 from dho_prompt.runs.evaluation import Evaluation, known_classes, logits_of, shifted_sets
 from dho_prompt.runs.finite import refuse_loss
 from dho_prompt.runs.lock import one_process
-from dho_prompt.runs.protocol import refuse_choice_on_test, searches
+from dho_prompt.runs.protocol import refuse_choice_on_test, searches, why_fixed
 from dho_prompt.runs.record import result_record
 from dho_prompt.runs.resume import Resumable
 from dho_prompt.runs.saved_classes import refuse_other_classes, rows_of
@@ -135,14 +135,16 @@ class Run(Resumable):
     def build_model(self) -> None:
         student = self.build_method()
         with untouched_rng():  # the method draws the same with and without an objective of ours
-            objective = self._build_objective(student) if self.distils else CE()
+            search = searches(*self._validation)
+            objective = build_objective(self.cfg, student, self.classnames, search) if self.distils else CE()
         self.objective = objective.to(self.device)
         for name, head in self.objective.trainable().items():
             self.add_model(name, head, self.cfg.TRAINER.DHO.HEAD_LR)
 
-    def _build_objective(self, student: Student) -> Objective:
-        chosen = searches(self.cfg.TRAINER.DHO.SEARCH, self.val_loader is not None, self.val_is_test)
-        return build_objective(self.cfg, student, self.classnames, chosen)
+    @property
+    def _validation(self) -> tuple[str, bool, bool, bool]:
+        """What decides on a search: SEARCH, whether there is a validation set, whether it is for testing, a teacher."""
+        return self.cfg.TRAINER.DHO.SEARCH, self.val_loader is not None, self.val_is_test, not teaches_nothing(self.cfg)
 
     def add_model(self, name: str, module: nn.Module, learning_rate: float = 0.0) -> None:
         """Register a module with an optimiser and a schedule of its own; 0 takes OPTIM.LR."""
@@ -163,18 +165,13 @@ class Run(Resumable):
 
     def before_train(self) -> None:
         cfg, self._training = self.cfg, True
-        if self.objective.needs_teacher and not self.teaches_nothing:
+        if self.objective.needs_teacher and not teaches_nothing(cfg):
             self._take_teacher()
         super().before_train()  # may refuse what the checkpoints are of, before anything is written
         folder.begin_run(cfg.OUTPUT_DIR, plain(cfg))
         root = getattr(self.dm.dataset, "root", Path(cfg.DATASET.ROOT))
         self.split = split_record(self.dm.dataset.train_x, self.pool, root)
         keep_split(Path(cfg.OUTPUT_DIR) / folder.SPLIT, self.split)
-
-    @property
-    def teaches_nothing(self) -> bool:
-        """With lambda 1 DHO's loss is the method's own: the KD head is not trained, nothing is asked of a teacher."""
-        return teaches_nothing(self.cfg)
 
     def _take_teacher(self) -> None:
         with untouched_rng():
@@ -203,10 +200,9 @@ class Run(Resumable):
         objective = self.objective
         if objective.mix is None:
             return
-        if self.cfg.TRAINER.DHO.SEARCH != "off" and self.val_is_test:
-            objective.mix["chosen"] = "fixed: the validation set is the test set, so nothing is searched on it"
-        elif self.cfg.TRAINER.DHO.SEARCH == "auto" and not objective.searches:
-            objective.mix["chosen"] = "fixed: there is no validation set to search on"
+        why = why_fixed(*self._validation)
+        if why:
+            objective.mix["chosen"] = f"fixed: {why}"
         elif objective.searches:
             self.set_model_mode("eval")
             objective.search(*logits_of(tqdm(self.val_loader, desc="validation"), self.parse_batch_test, self._logits))

@@ -412,6 +412,16 @@ def test_a_step_that_does_not_use_the_models_output_is_refused(build, host):
         trainer.forward_backward(one_step(trainer))
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("TRAINER.DHO.OBJECTIVE", "ce_kd"), ("OPTIM.ACCUMULATE", 2), ("OPTIM.CLIP_NORM", 1.0), ("OPTIM.EMA", 0.9)]
+    + [("TRAINER.DHO.HEAD", "nonlinear")],
+)
+def test_settings_of_our_own_trainers_are_refused(build, key, value):
+    with pytest.raises(ValueError, match=f"{key} is .*{value}"):
+        build(PLUGGED[LossStep], key, value)
+
+
 def test_several_gpus_are_refused(build, monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     with pytest.raises(ValueError, match="2 GPUs are visible.*CUDA_VISIBLE_DEVICES"):

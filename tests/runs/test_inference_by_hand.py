@@ -191,7 +191,7 @@ def test_alpha_and_beta_are_searched_on_validation_images_alone(arguments, root,
 
     trained, files = Trained(tmp_path / "run", method, head, clips), validation_files(own, most, seed=1)
     assert len(files) == {-1: 35, 4: 20, 2: 10}[most]
-    found, *mix = by_hand.search(*trained.logits(files), by=by)
+    found, *mix = by_hand.search(*trained.logits(files), by=by, fixed=(ALPHA, BETA))
     chosen = read(tmp_path / "run" / "mix.json")
     assert [chosen["alpha"], chosen["beta"]] == mix
     assert chosen["chosen"] == f"searched on {len(files)} validation images by {by}: {found:.2f}%"

@@ -111,6 +111,9 @@ def test_lambda_1_loads_no_teacher(train_args, tmp_path):
     main(train_args("CoOpDHO", *RUN, "TRAINER.DHO.LAMBDA", "1", "TRAINER.DHO.TEACHER.NAME", "/absent/teacher"))
     result = read(tmp_path / "run" / "results.json")
     assert result["teacher"] is None and result["split"]["unlabelled"] == 0
+    main(train_args("CoOpDHO", *VALIDATED, "TRAINER.DHO.LAMBDA", "1", output=tmp_path / "validated"))
+    mix = read(tmp_path / "validated" / "results.json")["mix"]
+    assert mix == {**FIXED, "chosen": "fixed: the KD head is not trained"}
     main(train_args("CoOp", *RUN, output=tmp_path / "alone"))
     alone = read(tmp_path / "alone" / "results.json")
     assert alone["accuracy"]["test"]["ce"] == result["accuracy"]["test"]["ce"]

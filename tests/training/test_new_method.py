@@ -28,8 +28,8 @@ NODE = {
 
 @pytest.fixture(autouse=True)
 def node(monkeypatch):
-    """Declared as a module of the package declares its own, and forgotten after the test."""
-    monkeypatch.setattr(config, "_DECLARED", dict(config._DECLARED))
+    """Declared as a module of the package declares its own, which all do before; forgotten after the test."""
+    monkeypatch.setattr(config, "_DECLARED", config.declared())
     declare("TRAINER.BOTTLENECK", NODE)
 
 
