@@ -189,14 +189,29 @@ def put_weights(model: nn.Module, state: dict[str, Tensor], source: str) -> None
         if name in state and name in expected and state[name].numel() == expected[name].numel():
             state[name] = state[name].reshape(expected[name].shape)
 
+    refuse_misfits(state, expected, source, "model")
+    model.load_state_dict(state)
+
+
+def refuse_misfits(state: dict[str, Tensor], expected: dict[str, Tensor], source: str, what: str) -> None:
+    """Refuse weights of which one is missing, left over or of another shape.
+
+    Args:
+        state: the weights.
+        expected: the model's own.
+        source: where they are from, for the message.
+        what: the model, in a word.
+
+    Raises:
+        ValueError: names what does not fit.
+    """
     problems = [f"{name} is missing" for name in expected if name not in state]
     problems += [f"{name} is left over" for name in state if name not in expected]
     problems += [
-        f"{name} is {tuple(value.shape)}, the model's is {tuple(expected[name].shape)}"
+        f"{name} is {tuple(value.shape)}, the {what}'s is {tuple(expected[name].shape)}"
         for name, value in state.items()
         if name in expected and value.shape != expected[name].shape
     ]
     if problems:
         shown = "; ".join(problems[:4]) + (f"; and {len(problems) - 4} more" if len(problems) > 4 else "")
-        raise ValueError(f"{source} does not fit the model, it holds another one's weights: {shown}")
-    model.load_state_dict(state)
+        raise ValueError(f"{source} does not fit the {what}, it holds another one's weights: {shown}")

@@ -89,6 +89,19 @@ def extend_cfg(cfg: CfgNode) -> CfgNode:
     return cfg
 
 
+def check_extended(cfg: CfgNode) -> None:
+    """Refuse a config that :func:`extend_cfg` was not called for.
+
+    Raises:
+        ValueError: says what to call, and where.
+    """
+    if "DHO" not in cfg.TRAINER or "SCHEDULE_BY" not in cfg.OPTIM:
+        raise ValueError(
+            "the configuration has no TRAINER.DHO; call dho_prompt.extend_cfg(cfg) where the host's train.py calls its "
+            "own extend_cfg(cfg)"
+        )
+
+
 def ranges() -> dict[str, Range]:
     """What each key allows; keys of somebody else's, and those that take any value of their type, have no entry."""
     own = {key: as_range(setting.allowed, setting.default) for key, setting in declared().items()}

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dho_prompt.config import check_extended
 from dho_prompt.data.batches.batch import Batch
 from dho_prompt.data.batches.pair import PairLoader
 from dho_prompt.data.batches.views import SharedCrop
@@ -58,11 +59,7 @@ class HostTrainer(Run):
     # Configuration and data
 
     def check_cfg(self, cfg: Any) -> None:
-        if "DHO" not in cfg.TRAINER:
-            raise ValueError(
-                "the configuration has no TRAINER.DHO; call dho_prompt.extend_cfg(cfg) where the host's train.py calls "
-                "its own extend_cfg(cfg)"
-            )
+        check_extended(cfg)
         if torch.cuda.device_count() > 1 and cfg.USE_CUDA:
             raise ValueError(
                 f"{torch.cuda.device_count()} GPUs are visible, on which {self.host.__name__} would run in "

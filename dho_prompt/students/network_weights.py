@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from dho_prompt.clip.weights import read_state_dict
+from dho_prompt.clip.weights import read_state_dict, refuse_misfits
 from dho_prompt.students.networks import DINO, NetworkName
 
 DINO_URL = "https://dl.fbaipublicfiles.com/dino/dino_resnet50_pretrain/dino_resnet50_pretrain.pth"
@@ -86,16 +86,7 @@ def put_network_weights(network: nn.Module, state: dict[str, Tensor], source: st
     state = {key: value for key, value in state.items() if key not in dropped}
     counters = [key for key in expected if key.endswith("num_batches_tracked")]  # older files have none
     state = {**{key: expected[key] for key in counters}, **state}
-    problems = [f"{key} is missing" for key in expected if key not in state]
-    problems += [f"{key} is left over" for key in state if key not in expected]
-    problems += [
-        f"{key} is {tuple(value.shape)}, the network's is {tuple(expected[key].shape)}"
-        for key, value in state.items()
-        if key in expected and value.shape != expected[key].shape
-    ]
-    if problems:
-        shown = "; ".join(problems[:4]) + (f"; and {len(problems) - 4} more" if len(problems) > 4 else "")
-        raise ValueError(f"{source} does not fit the network, it holds another one's weights: {shown}")
+    refuse_misfits(state, expected, source, "network")
     network.load_state_dict(state)
     if dropped:
         print(f"Left out of {source}: {', '.join(dropped)} (its classifier; the heads here are new)")

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dho_prompt.config import check_choice, check_settings
+from dho_prompt.config import check_choice, check_extended, check_settings
 from dho_prompt.data.batches.batch import Batch
 from dho_prompt.data.batches.views import SharedCrop
 from dho_prompt.data.choose.labelled import check_labels
@@ -54,6 +54,7 @@ class MethodTrainer(Run, TrainerX):
     # Configuration and data
 
     def check_cfg(self, cfg: Any) -> None:
+        check_extended(cfg)
         super().check_cfg(cfg)
         check_settings(cfg, f"TRAINER.{self.node}")
         if cfg.OPTIM.SCHEDULE_BY == "iteration":

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from dho_prompt.data.datasets import ImageNet
-from dho_prompt.engine import DATASET_REGISTRY, DatasetBase, register_if_absent
+from dho_prompt.engine import DATASET_REGISTRY, TRAINER_REGISTRY, DatasetBase, get_cfg_default, register_if_absent
 from dho_prompt.train import main
 from trainer_contract import build
 
@@ -55,3 +55,15 @@ def test_a_data_set_that_would_pass_over_the_choice_of_labelled_images(train_arg
     share = ("DATASET.NUM_SHOTS", "-1", "DATASET.LABELED_PERCENT", "25")
     with pytest.raises(ValueError, match="LABELED_PERCENT is set, but the data set Hosts .* does not read it"):
         build(train_args("CoOpDHO", "DATASET.NAME", "Hosts", *share))
+
+
+@pytest.mark.parametrize("name", ["CoOp", "LinearProbeDHO", "FinetuneDHO"])
+def test_a_configuration_that_was_not_extended(name):
+    """As of a host's train.py that registers our trainers and forgets ``extend_cfg``."""
+    from dho_prompt.train import register
+
+    register()
+    cfg = get_cfg_default()
+    cfg.TRAINER.NAME = name
+    with pytest.raises(ValueError, match=r"call dho_prompt.extend_cfg\(cfg\) where the host's train.py"):
+        TRAINER_REGISTRY.get(name)(cfg)
