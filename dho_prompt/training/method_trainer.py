@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dho_prompt.config import check_choice, check_extended, check_settings
 from dho_prompt.data.batches.batch import Batch
@@ -182,12 +182,13 @@ class MethodTrainer(Run, TrainerX):
 
     def _update(self) -> None:
         """A step of every optimiser on the gradients at hand."""
-        optimizers = [self._optims[name] for name in self.get_model_names()]
+        names = [name for name in self.get_model_names() if _has_gradient(self._models[name])]
+        optimizers = [self._optims[name] for name in names]  # a scaler refuses one without any gradient
         if self.cfg.OPTIM.CLIP_NORM:
             if self.scaler is not None:
                 for optimizer in optimizers:
                     self.scaler.unscale_(optimizer)
-            weights = [weight for name in self.get_model_names() for weight in self._models[name].parameters()]
+            weights = [weight for name in names for weight in self._models[name].parameters()]
             torch.nn.utils.clip_grad_norm_(weights, self.cfg.OPTIM.CLIP_NORM)
         for optimizer in optimizers:
             optimizer.step() if self.scaler is None else self.scaler.step(optimizer)
@@ -223,6 +224,10 @@ class MethodTrainer(Run, TrainerX):
     def predict(self, images: Tensor) -> dict[str, Tensor]:
         output = self.model(images)
         return self.objective.logits(output.features, output.logits)
+
+
+def _has_gradient(module: nn.Module) -> bool:
+    return any(weight.grad is not None for weight in module.parameters())
 
 
 def _grad_scaler(enabled: bool) -> Any:

@@ -63,6 +63,24 @@ def test_the_gradient_is_clipped_over_all_that_is_trained(trainer_of, tmp_path):
     close(wide, free, 1e-9)
 
 
+@pytest.mark.skipif(not hasattr(torch.amp, "GradScaler"), reason="torch < 2.3 scales on CUDA alone")
+@pytest.mark.parametrize("options", [{"TRAINER__DHO__LAMBDA": 1.0}, {"TRAINER__DHO__OBJECTIVE": "kd_feature"}], ids=str)
+def test_scaled_gradients_where_a_part_has_none(trainer_of, tmp_path, options):
+    """As of autocast on a GPU: the KD head with lambda 1 and the CE head of an objective without labels stand still."""
+    after = []
+    for scaled in (False, True):
+        trainer = trainer_of(tmp_path / str(scaled), OPTIM__CLIP_NORM=0.1, OPTIM__NAME="sgd", **options)
+        trainer.scaler = torch.amp.GradScaler("cpu", init_scale=64.0) if scaled else None
+        start = weights_of(trainer)
+        (batch,) = first_batches(trainer, 1)
+        trainer.batch_idx, trainer.num_batches = 0, 5
+        trainer.forward_backward(batch)
+        after.append(weights_of(trainer))
+    still = {key.partition("/")[0] for key in start if after[0][key].equal(start[key])}
+    assert ("kd_head" if "TRAINER__DHO__LAMBDA" in options else "ce_head") in still
+    close(after[1], after[0], 1e-6)
+
+
 def test_biases_and_norms_are_spared_from_decay(trainer_of, tmp_path):
     before = weights_of(trainer_of(tmp_path / "a"))
     options = {"OPTIM__WEIGHT_DECAY": 0.5}
