@@ -154,7 +154,7 @@ class HostTrainer(Run):
                 joined.append(self._distilled(batch))
                 loss = joined[0].total
                 self.detect_anomaly(loss)
-            return add_loss(output, loss, supervised, distilled * scale)
+            return add_loss(output, loss, supervised, distilled * scale, shared=self._features().requires_grad)
 
         hooks = outputs_changed(self.adapter.model(self), join)
         with self.host_models_only(), gpu_needed(self.host), self.tap, hooks:
@@ -222,13 +222,13 @@ class HostTrainer(Run):
 
     def predict(self, images: Tensor) -> dict[str, Tensor]:
         with self.tap:
-            host_logits = self.host.model_inference(self, images)
+            host_logits = self.adapter.logits(self, images)
         logits = self.objective.logits(self._features(), host_logits)
         shape = (len(images), self.num_classes)
         if not isinstance(host_logits, Tensor) or tuple(host_logits.shape) != shape:
             raise ValueError(
-                f"{self.host.__name__}.model_inference must return logits of shape {shape} "
-                "(batch, classes) to be mixed with the KD head's"
+                f"{self.host.__name__}.model_inference must return logits of shape {shape} (batch, classes) to be "
+                "mixed with the KD head's; else an adapter's logits(trainer, images) gives them"
             )
         return logits
 

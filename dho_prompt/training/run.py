@@ -187,6 +187,7 @@ class Run(Resumable):
         self._mix_is_due = True
         super().after_train()
         if not self.cfg.TEST.NO_TEST:
+            self.evaluation.require(self.cfg.TEST.SPLIT)
             self.test_shifted()
         seconds = round(time.time() - self.time_start, 1)
         path = write_json(Path(self.cfg.OUTPUT_DIR) / folder.RESULTS, {**self.results(), "seconds": seconds})
