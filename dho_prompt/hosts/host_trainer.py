@@ -44,6 +44,7 @@ class HostTrainer(Run):
     """
 
     distils = True
+    host_builds_optimizers = True
     host: type
     adapter: Adapter
     objective: DHO

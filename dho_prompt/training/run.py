@@ -58,6 +58,7 @@ class Run(Resumable):
     """
 
     distils = False
+    host_builds_optimizers = False
     evaluation_file = folder.EVALUATION  # in the output folder; what an evaluation of a trained run writes
 
     crop: SharedCrop
@@ -154,8 +155,10 @@ class Run(Resumable):
     def build_optimizer(self, name: str, learning_rate: float = 0.0) -> None:
         """Give a registered module its optimiser and schedule, anew where it has them; 0 takes OPTIM.LR."""
         settings = self.cfg.OPTIM.clone()
+        settings.defrost()
+        if self.host_builds_optimizers:
+            settings.STAGED_LR = False  # the host's names of layers, which ours has not
         if learning_rate:
-            settings.defrost()
             settings.LR = learning_rate
         optimizer = build_optimizer(self._models[name], settings)
         if not getattr(settings, "DECAY_ALL", True):
