@@ -10,6 +10,7 @@ with train.py's names in place of its main part, or "").
 """
 
 import json
+import os
 import sys
 from importlib import import_module
 from importlib.util import find_spec
@@ -48,6 +49,7 @@ if settings["plug"] == "run":  # as python -m dho_prompt.hosts run does it
     from dho_prompt.hosts.checkout import execute, find_script
 
     sys.argv = [str(checkout / "train.py"), *sys.argv[2:]]
+    os.chdir(checkout)
     namespace = execute(find_script(checkout), "train" if settings["script"] else "__main__")
     if settings["script"]:
         exec(compile(settings["script"], "script", "exec"), namespace)

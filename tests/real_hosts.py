@@ -50,7 +50,7 @@ for plain in ("CoOp", "CoCoOp", "VPT", "MaPLe", "PromptSRC"):
     HOSTS[f"{plain}_KDPL"] = ("KDPL", f"{plain.lower()}_kdpl", model, wide, True, {**keys, **precision})
 
 
-def openai_clip(folder, wide, seed):
+def openai_clip(folder, wide, seed, embed=64):
     """A tiny random CLIP, for open_clip as a folder and for the hosts as ``openai.pt`` within it.
 
     Args:
@@ -61,7 +61,7 @@ def openai_clip(folder, wide, seed):
     if wide is None:
         vision = {"image_size": 32, "layers": [1, 1, 1, 1], "width": 16, "head_width": 64}
     config = {
-        "embed_dim": 64, "quick_gelu": True, "vision_cfg": vision,
+        "embed_dim": embed, "quick_gelu": True, "vision_cfg": vision,
         "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": text_width, "heads": text_width // 64,
                      "layers": 2},
     }  # fmt: skip
