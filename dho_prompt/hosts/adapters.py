@@ -74,6 +74,18 @@ class Adapter:
         """(batch, d) image features in the image tower's output, un-normalised or not."""
         return output
 
+    @property
+    def predicts(self) -> bool:
+        """Whether :meth:`logits` is the adapter's own, so that it stands in for a test that the host has of its own."""
+        return type(self).logits is not Adapter.logits
+
+    def logits(self, trainer: Any, images: Tensor) -> Tensor:
+        """(batch, classes) the host's logits of test images, by a call of its image tower.
+
+        Override it for a host whose ``test`` computes them in place of ``model_inference``; Dassl's test runs then.
+        """
+        return trainer.host.model_inference(trainer, images)
+
     def is_class_bound(self, trainer: Any, model: nn.Module) -> bool:
         """Whether a registered model trains something with a row for each class."""
         if isinstance(self.class_bound, str):
@@ -109,6 +121,20 @@ class KDPLAdapter(Adapter):
             )
 
 
+class PromptKDAdapter(Adapter):
+    """PromptKD (Li et al., CVPR 2024): its test takes the text features of the teacher that it distils."""
+
+    def check(self, cfg: Any) -> None:
+        super().check(cfg)
+        if cfg.TRAINER.MODAL != "cross":
+            raise ValueError(f"TRAINER.MODAL is {cfg.TRAINER.MODAL!r}, whose test takes half of the classes; use cross")
+
+    def logits(self, trainer: Any, images: Tensor) -> Tensor:
+        text_features = trainer.model_teacher(images)[1]
+        image_features, scale = trainer.model(images)
+        return scale * image_features @ text_features.t()
+
+
 ADAPTERS: dict[str, Adapter] = {
     "CoOp": Adapter(node="COOP", class_bound="CSC"),
     "CoCoOp": Adapter(class_bound=False),
@@ -121,6 +147,7 @@ ADAPTERS: dict[str, Adapter] = {
     "MaPLe": Adapter(precisions=("fp16",), node="MAPLE", class_bound=False),
     # its step in PREC amp forgets to ask the model for a loss
     "VPT": Adapter(precisions=("fp16", "fp32"), node="VPT", class_bound=False),
+    "PromptKD": PromptKDAdapter(precisions=("fp16",), node="PROMPTKD", class_bound=False),
     "CoOp_KDPL": KDPLAdapter(class_bound="CSC"),
     "CoCoOp_KDPL": KDPLAdapter(),
     "VPT_KDPL": KDPLAdapter(),

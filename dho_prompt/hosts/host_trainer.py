@@ -26,6 +26,7 @@ from dho_prompt.engine import load_strictly
 from dho_prompt.engine.rng import untouched_rng
 from dho_prompt.hosts.adapters import Adapter
 from dho_prompt.hosts.errors import dassl_may_break, gpu_needed
+from dho_prompt.hosts.head_rate import RisingLoss, safe_rate
 from dho_prompt.hosts.injection import FeatureTap, add_loss, outputs_changed
 from dho_prompt.hosts.own import check_same_view, defines, on_device, report_skipped
 from dho_prompt.hosts.refused import refuse_settings
@@ -136,6 +137,22 @@ class HostTrainer(Run):
         if teaches_nothing(self.cfg):
             print("TRAINER.DHO.LAMBDA is 1: the KD head is not trained, and no unlabelled image is read")
 
+    def _take_teacher(self) -> None:
+        super()._take_teacher()
+        self._kd_loss, settings = RisingLoss(), self.cfg.OPTIM
+        limit = safe_rate(self.objective.head, self.objective.loss, 2 if self.pool else 1, settings)
+        if not self.cfg.TRAINER.DHO.HEAD_LR and limit < settings.LR:
+            print(
+                f"The KD head learns at {limit:.2g}: at OPTIM.LR {settings.LR:g} its logits, with 1 / zeta "
+                f"{1 / float(self.objective.head.zeta):.3g}, can overshoot. TRAINER.DHO.HEAD_LR sets another rate"
+            )
+            self.build_optimizer(KD_HEAD, limit)
+
+    def after_epoch(self) -> None:
+        if not teaches_nothing(self.cfg):
+            self._kd_loss.end_epoch(self._optims[KD_HEAD].param_groups[0]["initial_lr"])
+        super().after_epoch()
+
     def forward_backward(self, batch: dict[str, Any]) -> dict[str, Any]:
         """The host's step with the KD loss in its backward pass; the log gains ``loss_kd_x`` and ``loss_kd_u``."""
         if teaches_nothing(self.cfg):
@@ -154,12 +171,13 @@ class HostTrainer(Run):
                 joined.append(self._distilled(batch))
                 loss = joined[0].total
                 self.detect_anomaly(loss)
-            return add_loss(output, loss, supervised, distilled * scale)
+            return add_loss(output, loss, supervised, distilled * scale, shared=self._features().requires_grad)
 
         hooks = outputs_changed(self.adapter.model(self), join)
         with self.host_models_only(), gpu_needed(self.host), self.tap, hooks:
             summary = super().forward_backward(batch)
         self._update_head(scale)
+        self._kd_loss.add(joined[0].total.item())
         return {**summary, **{name: term.item() for terms in joined for name, term in terms.parts.items()}}
 
     def _gradient_scale(self) -> float:
@@ -222,13 +240,13 @@ class HostTrainer(Run):
 
     def predict(self, images: Tensor) -> dict[str, Tensor]:
         with self.tap:
-            host_logits = self.host.model_inference(self, images)
+            host_logits = self.adapter.logits(self, images)
         logits = self.objective.logits(self._features(), host_logits)
         shape = (len(images), self.num_classes)
         if not isinstance(host_logits, Tensor) or tuple(host_logits.shape) != shape:
             raise ValueError(
-                f"{self.host.__name__}.model_inference must return logits of shape {shape} "
-                "(batch, classes) to be mixed with the KD head's"
+                f"{self.host.__name__}.model_inference must return logits of shape {shape} (batch, classes) to be "
+                "mixed with the KD head's; else an adapter's logits(trainer, images) gives them"
             )
         return logits
 

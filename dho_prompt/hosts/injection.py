@@ -83,18 +83,21 @@ def outputs_changed(module: nn.Module, change: Callable[[Any], Any]) -> Iterator
         handle.remove()
 
 
-def add_loss(output: Any, loss: Tensor | None, output_weight: float, loss_weight: float) -> Any:
+def add_loss(output: Any, loss: Tensor | None, output_weight: float, loss_weight: float, shared: bool = True) -> Any:
     """Make the backward pass of whatever is computed from ``output`` also that of ``loss``.
 
     The values are unchanged. When a gradient arrives at any of the tensors, it goes on multiplied by
     ``output_weight``, and once, whatever number of tensors it came through, ``loss`` receives the gradient
     ``loss_weight``. So for a scalar ``L`` computed from ``output`` alone, ``L.backward()`` back-propagates
-    ``output_weight * L + loss_weight * loss``, if ``L`` does not use the gradient twice.
+    ``output_weight * L + loss_weight * loss``. In a further backward pass of the step (ProGrad compares two) ``loss``
+    receives nothing more.
 
     Args:
         output: a tensor, or tuples, lists and dicts of tensors and other things.
         loss: a scalar; None only weights the output's gradients.
         output_weight, loss_weight: the two factors.
+        shared: whether ``loss`` reaches weights that the output depends on too. What a host does with the gradients of
+            several passes could then not be told from the gradient of ``loss``, so a second pass is refused.
 
     Returns:
         ``output`` with each floating-point tensor that needs a gradient replaced by an equal one.
@@ -109,24 +112,33 @@ def add_loss(output: Any, loss: Tensor | None, output_weight: float, loss_weight
             f"the model returned {_describe(output)} in a training step, in which no tensor needs a gradient; DHO "
             "cannot join a step that does not back-propagate through the model's output"
         )
-    replaced = iter(_Weighted.apply(loss, output_weight, loss_weight, *found))
+    replaced = iter(_Weighted.apply(loss, output_weight, loss_weight, shared, *found))
     return _map(output, lambda tensor: next(replaced))
 
 
 class _Weighted(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, loss: Tensor | None, output_weight: float, loss_weight: float, *outputs: Tensor) -> tuple:
+    def forward(
+        ctx: Any, loss: Tensor | None, output_weight: float, loss_weight: float, shared: bool, *outputs: Tensor
+    ) -> tuple:
         ctx.set_materialize_grads(False)
         ctx.like = None if loss is None else loss.new_empty(())
-        ctx.weights = output_weight, loss_weight
+        ctx.weights, ctx.shared, ctx.joined = (output_weight, loss_weight), shared, False
         return tuple(output.clone() for output in outputs)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple:
         output_weight, loss_weight = ctx.weights
-        to_loss = None if ctx.like is None else torch.full_like(ctx.like, loss_weight)
+        if ctx.joined and ctx.shared:
+            raise ValueError(
+                "the host's step back-propagates through its model's output more than once, and the KD loss trains "
+                "weights of that model too, so that the host would take the gradient of the KD loss for one of its "
+                "own; such a host fits only where its image tower is frozen"
+            )
+        to_loss = None if ctx.like is None or ctx.joined else torch.full_like(ctx.like, loss_weight)
+        ctx.joined = ctx.like is not None
         to_outputs = (None if gradient is None else output_weight * gradient for gradient in gradients)
-        return (to_loss, None, None, *to_outputs)
+        return (to_loss, None, None, None, *to_outputs)
 
 
 def _map(output: Any, change: Callable[[Tensor], Tensor]) -> Any:

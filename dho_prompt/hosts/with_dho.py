@@ -5,6 +5,7 @@ from __future__ import annotations
 from dho_prompt.engine import ENGINE, TRAINER_REGISTRY, TrainerX
 from dho_prompt.hosts.adapters import Adapter, adapter_for
 from dho_prompt.hosts.host_trainer import HostTrainer
+from dho_prompt.hosts.overridden import EngineTest, needs_engine_test, refuse_overridden
 from dho_prompt.training.run import Run
 
 
@@ -22,8 +23,8 @@ def with_dho(host: type, adapter: Adapter | None = None, name: str | None = None
         The new class, registered.
 
     Raises:
-        ValueError: ``host`` is no trainer of labelled batches on the engine in use, has DHO already, or the name is
-            taken.
+        ValueError: ``host`` is no trainer of labelled batches on the engine in use, has DHO already, has a method of
+            its own that DHO would be left out of, or the name is taken.
 
     Example: in the host's train.py, behind its imports, and in ``setup_cfg`` behind its own ``extend_cfg(cfg)``::
 
@@ -39,6 +40,8 @@ def with_dho(host: type, adapter: Adapter | None = None, name: str | None = None
         )
     if issubclass(host, Run):
         raise ValueError(f"{host.__name__} has the DHO pathway already")
+    adapter = adapter_for(host) if adapter is None else adapter
+    refuse_overridden(host, adapter)
     name = f"{host.__name__}DHO" if name is None else name
     if name in TRAINER_REGISTRY.registered_names():
         taken = TRAINER_REGISTRY.get(name)
@@ -50,8 +53,9 @@ def with_dho(host: type, adapter: Adapter | None = None, name: str | None = None
         "__doc__": f"{host.__name__} with the DHO pathway (:func:`dho_prompt.hosts.with_dho.with_dho`).",
         "__module__": HostTrainer.__module__,
         "host": host,
-        "adapter": adapter_for(host) if adapter is None else adapter,
+        "adapter": adapter,
     }
-    plugged = type(name, (HostTrainer, host), members)
+    bases = (HostTrainer, EngineTest, host) if needs_engine_test(host, adapter) else (HostTrainer, host)
+    plugged = type(name, bases, members)
     TRAINER_REGISTRY._do_register(name, plugged)
     return plugged

@@ -90,6 +90,18 @@ class Evaluation:
         self._tally.add(prediction.scores, prediction.probabilities, labels)
         return next(iter(prediction.scores.values()))
 
+    def require(self, name: str) -> None:
+        """Refuse to go on, and so to write a result, where a test set has not been evaluated.
+
+        Raises:
+            ValueError: it has not.
+        """
+        if name not in self.measured:
+            raise ValueError(
+                f"nothing was evaluated on {name} at the end of training: the trainer's after_train() must call "
+                "self.test(); no result is written. TEST.NO_TEST True trains without a test"
+            )
+
     def end(self, name: str) -> None:
         """Write down what was counted since :meth:`begin`, and print it.
 

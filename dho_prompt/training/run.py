@@ -148,14 +148,19 @@ class Run(Resumable):
 
     def add_model(self, name: str, module: nn.Module, learning_rate: float = 0.0) -> None:
         """Register a module with an optimiser and a schedule of its own; 0 takes OPTIM.LR."""
+        self.register_model(name, module, None, None)
+        self.build_optimizer(name, learning_rate)
+
+    def build_optimizer(self, name: str, learning_rate: float = 0.0) -> None:
+        """Give a registered module its optimiser and schedule, anew where it has them; 0 takes OPTIM.LR."""
         settings = self.cfg.OPTIM.clone()
         if learning_rate:
             settings.defrost()
             settings.LR = learning_rate
-        optimizer = build_optimizer(module, settings)
+        optimizer = build_optimizer(self._models[name], settings)
         if not getattr(settings, "DECAY_ALL", True):
             spare_biases(optimizer)
-        self.register_model(name, module, optimizer, self.build_schedule(optimizer, settings))
+        self._optims[name], self._scheds[name] = optimizer, self.build_schedule(optimizer, settings)
 
     # Training
 
@@ -187,6 +192,7 @@ class Run(Resumable):
         self._mix_is_due = True
         super().after_train()
         if not self.cfg.TEST.NO_TEST:
+            self.evaluation.require(self.cfg.TEST.SPLIT)
             self.test_shifted()
         seconds = round(time.time() - self.time_start, 1)
         path = write_json(Path(self.cfg.OUTPUT_DIR) / folder.RESULTS, {**self.results(), "seconds": seconds})
