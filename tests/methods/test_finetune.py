@@ -97,7 +97,8 @@ def test_a_non_linear_head():
     wanted = x @ last.weight.double().T + last.bias.double()
     torch.testing.assert_close(head.eval()(features).double(), wanted, rtol=1e-5, atol=1e-6)
     assert not torch.equal(head.train()(features), head(features))
-    assert NonLinearHead(6, 3).layers[0].out_features == 6 and head(features.half()).dtype == torch.float32
+    assert first.out_features == 4 and NonLinearHead(6, 3).layers[0].out_features == 6
+    assert head(features.half()).dtype == torch.float32
 
 
 NETWORK = {
