@@ -89,7 +89,7 @@ def main(checkout, trainer, *words):
     def steps():
         schedule = {"OPTIM.WARMUP_EPOCH": -1, "TRAINER.DHO.LAMBDA": 0.5, **more}
         error, head, share = gradients.measured(host, gradients.GRADIENTS, schedule)
-        assert max(error, head) < 1e-4, f"host {error:.1e}, head {head:.1e}"
+        assert head < 1e-4 and error < (5e-3 if "fp16" in words else 1e-4), f"host {error:.1e}, head {head:.1e}"
         return f"host {error:.1e}, head {head:.1e}, share of KD {share:.2f}"
 
     column("off = host", off)

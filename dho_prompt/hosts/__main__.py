@@ -1,4 +1,4 @@
-"""``python -m dho_prompt.hosts run CHECKOUT -- train.py's arguments``."""
+"""``python -m dho_prompt.hosts check CHECKOUT`` and ``run CHECKOUT -- train.py's arguments``."""
 
 from __future__ import annotations
 
@@ -11,13 +11,17 @@ from dho_prompt.engine.choose import VARIABLE
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run a checkout's own train.py with DHO beside it."""
+    """Say what DHO fits in a checkout, or run its own train.py with DHO beside it."""
     words = sys.argv[1:] if arguments is None else arguments
     cut = words.index("--") if "--" in words else len(words)
     parse = argparse.ArgumentParser(
         prog="python -m dho_prompt.hosts", description="DHO in a Dassl-style checkout that is not edited."
     )
-    parse.add_argument("command", choices=("run",), help="run: the checkout's train.py, --trainer NameDHO")
+    parse.add_argument(
+        "command",
+        choices=("check", "run"),
+        help="check: which of its trainers DHO fits; run: its train.py, with --trainer NameDHO",
+    )
     parse.add_argument("checkout", type=Path, help="the folder that holds train.py")
     given = parse.parse_args(words[:cut])
     os.environ.setdefault(VARIABLE, "dassl")
@@ -25,6 +29,11 @@ def main(arguments: list[str] | None = None) -> None:
     from dho_prompt.hosts.checkout import run_checkout
 
     with one_message():
+        if given.command == "check":
+            from dho_prompt.hosts.look import report
+
+            print(report(given.checkout))
+            return
         run_checkout(given.checkout, words[cut + 1 :])
 
 

@@ -35,9 +35,9 @@ def execute(script: Path, name: str) -> dict[str, Any]:
     """Execute a train.py under a module name, with DHO beside it; returns the names that it defines."""
     program = with_keys(ast.parse(script.read_text(encoding="utf-8"), str(script)), script)
     sys.path.insert(0, str(script.parent))
-    _plug_in_when_built()
     namespace = {"__name__": name, "__file__": str(script)}
     try:
+        _plug_in_when_built()
         exec(compile(program, str(script), "exec"), namespace)
     except ModuleNotFoundError as error:
         raise ValueError(
@@ -68,7 +68,7 @@ def with_keys(program: ast.Module, script: Path) -> ast.Module:
     """A parsed train.py in which ``dho_prompt.extend_cfg`` follows every call of its own ``extend_cfg``.
 
     Raises:
-        ValueError: it calls none.
+        ValueError: it has none.
     """
     added = 0
     for node in ast.walk(program):
