@@ -8,7 +8,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from dho_prompt.clip.loading import LoadedCLIP, load_clip
+from dho_prompt.clip.loading import LoadedCLIP, clip_of_weights, load_clip
+from dho_prompt.hosts.clips_seen import weights_in
 
 
 class Adapter:
@@ -97,10 +98,16 @@ class Adapter:
         return any(len(weight) == trainer.num_classes for weight in trained)
 
     def student_clip(self, trainer: Any) -> LoadedCLIP:
-        """The CLIP that the host started from: its text tower starts the KD head, and its sizes give the head's."""
-        name = trainer.cfg.MODEL.BACKBONE.NAME
-        weights = _archive_of_host(trainer.host, name) or trainer.cfg.MODEL.BACKBONE.WEIGHTS
-        return load_clip(name, weights, "fp32", trainer.device)
+        """The CLIP that the host started from: its text tower starts the KD head, and its sizes give the head's.
+
+        It is the one whose weights the host gave OpenAI's builder, whatever its size; a host that builds another way
+        started from that of MODEL.BACKBONE.
+        """
+        node, device = trainer.cfg.MODEL.BACKBONE, trainer.device
+        weights = weights_in(trainer.clips_seen, self.image_encoder(trainer))
+        if weights is not None:
+            return clip_of_weights(weights, node.NAME, f"what {trainer.host.__name__} loaded", device)
+        return load_clip(node.NAME, node.WEIGHTS, "fp32", device)
 
 
 class KDPLAdapter(Adapter):
@@ -173,11 +180,3 @@ def _module_at(trainer: Any, path: str, what: str) -> nn.Module:
         f'with_dho({trainer.host.__name__}, dho_prompt.hosts.adapters.Adapter({what}="<attribute path>")), whose '
         "docstring shows how"
     )
-
-
-def _archive_of_host(host: type, name: str) -> str:
-    """The file that a host with a vendored OpenAI clip loaded its weights from, or ""."""
-    clip = host.build_model.__globals__.get("clip")
-    if name in getattr(clip, "_MODELS", {}) and hasattr(clip, "_download"):
-        return clip._download(clip._MODELS[name])
-    return ""

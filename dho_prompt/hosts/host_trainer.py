@@ -25,6 +25,7 @@ from dho_prompt.distill.dho import DHO
 from dho_prompt.engine import load_strictly
 from dho_prompt.engine.rng import untouched_rng
 from dho_prompt.hosts.adapters import Adapter
+from dho_prompt.hosts.clips_seen import clips_seen
 from dho_prompt.hosts.errors import dassl_may_break, gpu_needed
 from dho_prompt.hosts.head_rate import RisingLoss, safe_rate
 from dho_prompt.hosts.injection import FeatureTap, add_loss, outputs_changed
@@ -49,6 +50,7 @@ class HostTrainer(Run):
     adapter: Adapter
     objective: DHO
     _host_models_only = False
+    clips_seen: list[dict[str, Tensor]]  # weights of the CLIPs that the host built, while its model is built
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         with dassl_may_break(self.host):
@@ -92,7 +94,7 @@ class HostTrainer(Run):
     # Parts
 
     def build_method(self) -> CLIPStudent:
-        with repaired(self.host, "build_model"), gpu_needed(self.host):
+        with repaired(self.host, "build_model"), gpu_needed(self.host), clips_seen() as self.clips_seen:
             self.host.build_model(self)
         if isinstance(self.adapter.model(self), nn.DataParallel):
             raise ValueError(f"{self.host.__name__} put its model in DataParallel; DHO joins a step on one device only")
@@ -101,7 +103,9 @@ class HostTrainer(Run):
             if not hasattr(self, attribute):
                 raise ValueError(f"{self.host.__name__} has no self.{attribute}, which its adapter names as its state")
         with untouched_rng():
-            return CLIPStudent(self.adapter.student_clip(self))
+            student = CLIPStudent(self.adapter.student_clip(self))
+        self.clips_seen = []  # they are large
+        return student
 
     def precision(self, cfg: Any) -> str:
         """Of the image tower's weights: fp32, fp16 or bf16."""
