@@ -17,6 +17,8 @@ import sys
 from typing import Any
 
 from dho_prompt import __version__
+from dho_prompt.config import declared
+from dho_prompt.config.unknown import explain_unknown_keys
 from dho_prompt.engine.checkpoint import load_checkpoint, load_pretrained_weights, load_strictly, save_checkpoint
 from dho_prompt.engine.choose import choose_engine, import_dassl
 from dho_prompt.engine.logger import setup_logger
@@ -84,6 +86,7 @@ def register_trainer(cls: Any) -> Any:
     Raises:
         ValueError: the name belongs to another class.
     """
+    explain_unknown_keys(declared)
     name = cls.__name__
     if name not in TRAINER_REGISTRY.registered_names():
         TRAINER_REGISTRY._do_register(name, cls)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dho_prompt.config import declared
+from dho_prompt.config.unknown import explain_unknown_keys
 from dho_prompt.engine import ENGINE, TRAINER_REGISTRY, TrainerX
 from dho_prompt.hosts.adapters import Adapter, adapter_for
 from dho_prompt.hosts.host_trainer import HostTrainer
@@ -40,6 +42,7 @@ def with_dho(host: type, adapter: Adapter | None = None, name: str | None = None
         )
     if issubclass(host, Run):
         raise ValueError(f"{host.__name__} has the DHO pathway already")
+    explain_unknown_keys(declared)
     adapter = adapter_for(host) if adapter is None else adapter
     refuse_overridden(host, adapter)
     name = f"{host.__name__}DHO" if name is None else name
