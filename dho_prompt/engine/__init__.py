@@ -17,8 +17,6 @@ import sys
 from typing import Any
 
 from dho_prompt import __version__
-from dho_prompt.config import declared
-from dho_prompt.config.unknown import explain_unknown_keys
 from dho_prompt.engine.checkpoint import load_checkpoint, load_pretrained_weights, load_strictly, save_checkpoint
 from dho_prompt.engine.choose import choose_engine, import_dassl
 from dho_prompt.engine.logger import setup_logger
@@ -86,6 +84,9 @@ def register_trainer(cls: Any) -> Any:
     Raises:
         ValueError: the name belongs to another class.
     """
+    from dho_prompt.config import declared  # needs yacs, whose absence is named above
+    from dho_prompt.config.unknown import explain_unknown_keys
+
     explain_unknown_keys(declared)
     name = cls.__name__
     if name not in TRAINER_REGISTRY.registered_names():

@@ -37,7 +37,14 @@ from dho_prompt.runs.saved_classes import refuse_other_classes, rows_of
 from dho_prompt.students.base import Student
 from dho_prompt.teachers.base import Teacher
 from dho_prompt.training.build_objective import build_objective
-from dho_prompt.training.build_teacher import build_teacher, describe_teacher, teaches_nothing
+from dho_prompt.training.build_teacher import (
+    build_teacher,
+    check_teacher,
+    describe_teacher,
+    find_teacher,
+    teaches_nothing,
+)
+from dho_prompt.training.evaluating import evaluates_only
 from dho_prompt.training.loaders import labelled_batches, pair_batches, test_loader, unlabelled_images
 from dho_prompt.training.optimisers import optimizer_of
 
@@ -106,6 +113,13 @@ class Run(Resumable):
         if cfg.DATALOADER.K_TRANSFORMS != 1:
             raise ValueError(f"DATALOADER.K_TRANSFORMS is {cfg.DATALOADER.K_TRANSFORMS}; these trainers take 1")
         check_settings(cfg, *READ_IN_HOSTS, *(["TRAINER.DHO"] if self.distils else []))
+        if self._will_distil(cfg):
+            check_teacher(cfg)
+
+    def _will_distil(self, cfg: Any) -> bool:
+        """Whether the run that is being built will ask something of a teacher."""
+        taught = self.distils and cfg.TRAINER.DHO.OBJECTIVE != "ce" and not teaches_nothing(cfg)
+        return taught and not evaluates_only()
 
     def build_data_loader(self) -> None:
         cfg = self.cfg
@@ -135,6 +149,8 @@ class Run(Resumable):
     # Parts
 
     def build_model(self) -> None:
+        if self._will_distil(self.cfg):
+            find_teacher(self.cfg)  # so one that is missing is reported before a student is loaded
         student = self.build_method()
         with untouched_rng():  # the method draws the same with and without an objective of ours
             search = searches(*self._validation)
