@@ -29,6 +29,7 @@ from dho_prompt.hosts.clips_seen import clips_seen
 from dho_prompt.hosts.errors import dassl_may_break, gpu_needed
 from dho_prompt.hosts.head_rate import RisingLoss, safe_rate
 from dho_prompt.hosts.injection import FeatureTap, add_loss, outputs_changed
+from dho_prompt.hosts.names_used import counts_epochs
 from dho_prompt.hosts.own import check_same_view, defines, on_device, report_skipped
 from dho_prompt.hosts.refused import refuse_settings
 from dho_prompt.hosts.repairs import repaired
@@ -117,6 +118,10 @@ class HostTrainer(Run):
         """The host's models that train something with a row for each class, such as CoOp's class-specific contexts."""
         own = [name for name in self.get_model_names() if name != KD_HEAD]
         return [name for name in own if self.adapter.is_class_bound(self, self._models[name])]
+
+    @property
+    def fixed_epochs(self) -> str:
+        return f"{self.host.__name__}'s own code uses their number" if counts_epochs(self.host) else ""
 
     @contextmanager
     def host_models_only(self) -> Iterator[None]:

@@ -94,6 +94,11 @@ class Run(Resumable):
         raise NotImplementedError
 
     @property
+    def fixed_epochs(self) -> str:
+        """What of the trainer depends on OPTIM.MAX_EPOCH besides its schedule, in words, so that a run cannot go on."""
+        return ""
+
+    @property
     def class_bound(self) -> Sequence[str]:
         """Which of the method's registered models have a part for each class, which means nothing for others."""
         return ()
@@ -288,7 +293,8 @@ class Run(Resumable):
             refuse_other_classes(checkpoints[name], path, self.evaluation.classes)
         saved = (next(iter(checkpoints.values())).get("trainer") or {}).get("extra", {}).get("config")
         if saved is not None:
-            folder.refuse_other_run(saved, plain(self.cfg), directory, own=directory != self.cfg.RESUME)
+            own = directory != self.cfg.RESUME
+            folder.refuse_other_run(saved, plain(self.cfg), directory, own, self.fixed_epochs)
         super()._restore_all(directory, file_name, checkpoints)
 
     def large_state(self) -> dict[str, Any]:

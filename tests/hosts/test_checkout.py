@@ -98,6 +98,7 @@ HEAD = "from dassl.engine import TRAINER_REGISTRY, TrainerX, TrainerXU\n"
 def checkout(tmp_path, monkeypatch):
     # what may be imported here does not depend on whether Dassl is installed
     monkeypatch.setattr("dho_prompt.hosts.look.find_spec", lambda name: None if name == "not_there" else name)
+    monkeypatch.setenv("DHO_PROMPT_ENGINE", "embedded")  # which the command sets where it is not
     (tmp_path / "code" / "trainers").mkdir(parents=True)
     (tmp_path / "code" / "train.py").write_text(TRAIN)
     (tmp_path / "code" / "trainers" / "many.py").write_text(HEAD + TRAINERS)

@@ -46,7 +46,7 @@ def build(train_args, monkeypatch):
     ("key", "value", "message"),
     [
         ("NAME", "ViT-L/41", r"'ViT-L/41'; nearest are: .*ViT-L/14.*TRAINER\.DHO\.TEACHER\.NAME"),
-        ("NAME", "", r"TRAINER\.DHO\.TEACHER\.NAME is empty"),
+        ("NAME", "", r"TRAINER\.DHO\.TEACHER\.NAME is ''; it takes a line of text"),
         ("WEIGHTS", "/no/such.pt", r"/no/such\.pt .*does not exist.*TRAINER\.DHO\.TEACHER\.WEIGHTS"),
         ("CHECKPOINT", "/no/prompts", r"no checkpoint /no/prompts \(TRAINER\.DHO\.TEACHER\.CHECKPOINT\)"),
     ],
