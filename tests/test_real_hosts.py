@@ -371,3 +371,77 @@ def test_checkpoints_of_promptsrc_go_both_ways(name, host):
     print(accuracies)
     evaluated_theirs, evaluated_ours = (abs(float(accuracies[i]) - float(accuracies[i + 1])) for i in (0, 2))
     assert evaluated_theirs <= 5.01 and evaluated_ours <= 5.01  # one of 20 images
+
+
+PAIR = """
+def error(theirs, ours):
+    return ((theirs.detach().double() - ours.detach().double()).abs().max() / ours.detach().abs().max()).item()
+
+def watched(trainer):
+    trainer.before_train()
+    trainer.set_model_mode("train")
+    trainer.head = trainer.objective.head
+    trainer.own = next(trainer._models[name] for name in trainer.get_model_names() if name != "kd_head")
+    trainer.seen = {}
+    for module in (trainer.own, trainer.head):
+        named = {key: weight for key, weight in module.named_parameters() if weight.requires_grad}
+        name = next(name for name, model in trainer._models.items() if model is module)
+        trainer._optims[name].register_step_pre_hook(lambda *_, named=named: trainer.seen.update(
+            {key: weight.grad.clone() for key, weight in named.items()}))
+    return trainer
+
+theirs, ours = watched(built("Plugged", "theirs")), watched(built(host + "DHO", "ours"))
+assert type(theirs).host.__module__.startswith("trainers.") and not hasattr(type(ours), "host")
+trained = {key: weight for key, weight in theirs.own.named_parameters() if weight.requires_grad}
+mine = {key: weight for key, weight in ours.own.named_parameters() if weight.requires_grad}
+assert trained.keys() == mine.keys() and mine
+with torch.no_grad():
+    for key, weight in mine.items():
+        trained[key].copy_(weight.add_(0.02 * torch.randn_like(weight)))
+    ours.head.weight.add_(0.1 * torch.randn_like(ours.head.weight))
+theirs.head.load_state_dict(ours.head.state_dict())
+loss = gradient = 0.0
+for batch in theirs.train_loader_x:
+    logged, other = theirs.forward_backward(batch), ours.forward_backward(batch)
+    kd = logged["loss_kd_x"] + logged["loss_kd_u"]
+    assert logged["loss"] > 0.01 and min(logged["loss_kd_x"], logged["loss_kd_u"]) > 0.01, logged
+    for a, b in ((LAM * logged["loss"] + (1 - LAM) * kd, other["loss"]),
+                 *((logged[key], other[key]) for key in ("loss_kd_x", "loss_kd_u"))):
+        loss = max(loss, abs(a - b) / abs(b))
+    assert theirs.seen.keys() == ours.seen.keys() == {*mine, "weight"}
+    gradient = max(gradient, *(error(theirs.seen[key], ours.seen[key]) for key in mine))
+    head = error(theirs.seen["weight"], ours.seen["weight"])
+    theirs.batch_idx, ours.batch_idx = 1, 1
+after = max(error(trained[key], mine[key]) for key in mine)
+images = torch.cat([batch["img"] for batch in theirs.test_loader])
+logits = 0.0
+for trainer in (theirs, ours):
+    trainer.set_model_mode("eval")
+with torch.no_grad():
+    mixed = [trainer.objective.predict(trainer.predict(images)) for trainer in (theirs, ours)]
+    logits = max(error(a, b) for a, b in zip(theirs.predict(images).values(), ours.predict(images).values()))
+print("measured:", loss, gradient, head, after, logits)
+"""
+IN_FLOAT32 = "torch.Tensor.half = lambda self, *args, **more: self"  # which the hosts' code knows only in part
+PAIRS = {
+    "CoOp": ("coop_dho", "", {}),
+    "PromptSRC": ("promptsrc_dho", "Adapter(node='PROMPTSRC', class_bound=False)", {"TRAINER.PROMPTSRC.PREC": "fp32"}),
+    "VPT": ("vpt_dho", "", {"TRAINER.VPT.HEAD": "text"}),
+}
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_our_trainer_and_the_hosts_with_dho_take_the_same_steps(name, host):
+    """On the same weights and images, in float32: losses, gradients of two steps, weights behind them, predictions."""
+    file, adapter, opts = PAIRS[name]
+    host.plug = "\n".join([
+        *([IN_FLOAT32] if name != "CoOp" else []), "from dho_prompt.hosts.adapters import Adapter",
+        f"with_dho(trainers.{HOSTS[name][1]}.{name}, {adapter or None}, name='Plugged')",
+        f"import dho_prompt.trainers.{file}",
+    ])  # fmt: skip
+    settings = {"OPTIM.WARMUP_EPOCH": -1, "TRAINER.DHO.LAMBDA": 0.3, "TRAINER.DHO.TEMPERATURE": 3.0}
+    settings |= {"TRAINER.DHO.HEAD_LR": 0.003, "TRAINER.DHO.ALPHA": 0.3, "TRAINER.DHO.BETA": 0.7, **opts}
+    found = measured(host, "LAM = 0.3" + PAIR, settings)
+    loss, gradient, head, after, logits = found
+    print(f"{name}: loss {loss:.1e}, gradients {gradient:.1e}, head {head:.1e}, {after:.1e}, logits {logits:.1e}")
+    assert loss < 1e-5 and gradient < 1e-4 and head < 1e-4 and after < 1e-5 and logits < 1e-4
