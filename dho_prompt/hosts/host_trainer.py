@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from dho_prompt.config import check_extended
 from dho_prompt.data.batches.batch import Batch
@@ -29,6 +29,7 @@ from dho_prompt.hosts.clips_seen import clips_seen
 from dho_prompt.hosts.errors import dassl_may_break, gpu_needed
 from dho_prompt.hosts.head_rate import RisingLoss, safe_rate
 from dho_prompt.hosts.injection import FeatureTap, add_loss, outputs_changed
+from dho_prompt.hosts.moved import SecondPass, refuse_another_device, refuse_another_model
 from dho_prompt.hosts.names_used import counts_epochs
 from dho_prompt.hosts.own import check_same_view, defines, on_device, report_skipped
 from dho_prompt.hosts.refused import refuse_settings
@@ -97,8 +98,7 @@ class HostTrainer(Run):
     def build_method(self) -> CLIPStudent:
         with repaired(self.host, "build_model"), gpu_needed(self.host), clips_seen() as self.clips_seen:
             self.host.build_model(self)
-        if isinstance(self.adapter.model(self), nn.DataParallel):
-            raise ValueError(f"{self.host.__name__} put its model in DataParallel; DHO joins a step on one device only")
+        refuse_another_model(self, self.adapter.model(self))
         self.tap = FeatureTap(self.adapter.image_encoder(self))
         for attribute in self.adapter.state:
             if not hasattr(self, attribute):
@@ -168,7 +168,12 @@ class HostTrainer(Run):
         if teaches_nothing(self.cfg):
             with self.host_models_only(), gpu_needed(self.host):
                 return super().forward_backward(batch)
+        model = self.adapter.model(self)
+        if self.batch_idx == 0:
+            refuse_another_model(self, model)
+        self._follow_tower()
         joined: list[Terms] = []
+        seconds: list[SecondPass] = []
         scale = self._gradient_scale()
         supervised, distilled = self.objective.loss.weights
         self._optims[KD_HEAD].zero_grad()
@@ -181,14 +186,24 @@ class HostTrainer(Run):
                 joined.append(self._distilled(batch))
                 loss = joined[0].total
                 self.detect_anomaly(loss)
-            return add_loss(output, loss, supervised, distilled * scale, shared=self._features().requires_grad)
+                seconds.append(SecondPass(model, self.objective.head))
+            shared = self._features().requires_grad
+            if shared and loss is None:
+                seconds[0].refuse(self.host.__name__)
+            return add_loss(output, loss, supervised, distilled * scale, shared=shared)
 
-        hooks = outputs_changed(self.adapter.model(self), join)
+        hooks = outputs_changed(model, join)
         with self.host_models_only(), gpu_needed(self.host), self.tap, hooks:
             summary = super().forward_backward(batch)
         self._update_head(scale)
         self._kd_loss.add(joined[0].total.item())
         return {**summary, **{name: term.item() for terms in joined for name, term in terms.parts.items()}}
+
+    def _follow_tower(self) -> None:
+        """Tap the image tower wherever it is by now: a host may wrap its model after build_model."""
+        tower = self.adapter.image_encoder(self)
+        if tower is not self.tap.encoder:
+            self.tap = FeatureTap(tower)
 
     def _gradient_scale(self) -> float:
         scaler = getattr(self, "scaler", None)
@@ -228,6 +243,7 @@ class HostTrainer(Run):
                 f"the image tower of {self.host.__name__} gives {shape}, the KD head takes {expected}; write an "
                 "adapter whose features() returns the image features"
             )
+        refuse_another_device(self.host.__name__, features, self.objective.head)
         return features
 
     def _update_head(self, scale: float) -> None:
@@ -249,6 +265,7 @@ class HostTrainer(Run):
     # Inference
 
     def predict(self, images: Tensor) -> dict[str, Tensor]:
+        self._follow_tower()
         with self.tap:
             host_logits = self.adapter.logits(self, images)
         logits = self.objective.logits(self._features(), host_logits)
