@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from dho_prompt.hosts.imports import imports_explained, refuse_two_checkouts
+
 SUFFIX = "DHO"
 
 
@@ -36,14 +38,9 @@ def execute(script: Path, name: str) -> dict[str, Any]:
     program = with_keys(ast.parse(script.read_text(encoding="utf-8"), str(script)), script)
     sys.path.insert(0, str(script.parent))
     namespace = {"__name__": name, "__file__": str(script)}
-    try:
-        _plug_in_when_built()
+    with imports_explained(str(script)):
+        _plug_in_when_built(script)
         exec(compile(program, str(script), "exec"), namespace)
-    except ModuleNotFoundError as error:
-        raise ValueError(
-            f"{script} imports {error.name}, which is not installed; install it (often: pip install {error.name}), "
-            "or, where it is a folder of the code base or Dassl itself, put its parent folder on PYTHONPATH"
-        ) from error
     return namespace
 
 
@@ -54,6 +51,8 @@ def find_script(checkout: Path) -> Path:
         ValueError: there is none, or it is not of the CoOp family.
     """
     script = Path(checkout).resolve() / "train.py"
+    if not script.parent.is_dir():
+        raise ValueError(f"there is no folder {checkout}; name the one that holds the checkout's train.py")
     if not script.is_file():
         below = sorted(path.parent for path in script.parent.glob("*/train.py"))
         hint = f"; there is one in {', '.join(map(str, below))}" if below else ""
@@ -94,7 +93,7 @@ def _extended(statement: ast.stmt) -> str:
     return call.args[0].id if call.args and isinstance(call.args[0], ast.Name) else ""
 
 
-def _plug_in_when_built() -> None:
+def _plug_in_when_built(script: Path) -> None:
     """Let Dassl's build_trainer make ``NameDHO`` from a registered ``Name``, and repair what breaks in the others."""
     import dassl.engine
 
@@ -107,6 +106,8 @@ def _plug_in_when_built() -> None:
     def build_trainer(cfg: Any) -> Any:
         name, known = cfg.TRAINER.NAME, TRAINER_REGISTRY.registered_names()
         host = name[: -len(SUFFIX)] if name.endswith(SUFFIX) else ""
+        for one in {name, host} & set(known):
+            refuse_two_checkouts(TRAINER_REGISTRY.get(one), script)
         if name not in known and host in known:
             with_dho(TRAINER_REGISTRY.get(host), name=name)
         elif name in known:

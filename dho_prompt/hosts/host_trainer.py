@@ -28,6 +28,7 @@ from dho_prompt.hosts.adapters import Adapter
 from dho_prompt.hosts.clips_seen import clips_seen
 from dho_prompt.hosts.errors import dassl_may_break, gpu_needed
 from dho_prompt.hosts.head_rate import RisingLoss, safe_rate
+from dho_prompt.hosts.imports import imports_explained
 from dho_prompt.hosts.injection import FeatureTap, add_loss, outputs_changed
 from dho_prompt.hosts.moved import SecondPass, refuse_another_device, refuse_another_model
 from dho_prompt.hosts.names_used import counts_epochs
@@ -55,7 +56,7 @@ class HostTrainer(Run):
     clips_seen: list[dict[str, Tensor]]  # weights of the CLIPs that the host built, while its model is built
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        with dassl_may_break(self.host):
+        with dassl_may_break(self.host), imports_explained(self.host.__name__):
             super().__init__(*args, **kwargs)
 
     def train(self, *args: Any) -> None:

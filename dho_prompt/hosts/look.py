@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from dho_prompt.hosts.adapters import ADAPTERS
 from dho_prompt.hosts.checkout import find_script
+from dho_prompt.hosts.imports import how_to_install
 from dho_prompt.hosts.overridden import THROUGH
 
 FITS, ADAPTER, NOT = "fits", "needs an adapter", "does not fit"
@@ -94,7 +95,7 @@ def _judge(name: str, classes: dict[str, tuple[ast.ClassDef, str, list[str]]]) -
         return Found(name, module, verdict, why)
 
     if missing:
-        return found(NOT, f"it imports {', '.join(missing)}, not installed here (often: pip install {missing[0]})")
+        return found(NOT, f"it imports {', '.join(missing)}, not installed here (often: {how_to_install(missing[0])})")
     if "TrainerX" not in bases:
         return found(NOT, f"it extends {', '.join(bases) or 'nothing'}; DHO joins trainers on Dassl's TrainerX")
     if "forward_backward" not in methods:

@@ -7,6 +7,7 @@ from dho_prompt.config.unknown import explain_unknown_keys
 from dho_prompt.engine import ENGINE, TRAINER_REGISTRY, TrainerX
 from dho_prompt.hosts.adapters import Adapter, adapter_for
 from dho_prompt.hosts.host_trainer import HostTrainer
+from dho_prompt.hosts.imports import refuse_two_checkouts
 from dho_prompt.hosts.overridden import EngineTest, needs_engine_test, refuse_overridden
 from dho_prompt.training.run import Run
 
@@ -43,6 +44,7 @@ def with_dho(host: type, adapter: Adapter | None = None, name: str | None = None
     if issubclass(host, Run):
         raise ValueError(f"{host.__name__} has the DHO pathway already")
     explain_unknown_keys(declared)
+    refuse_two_checkouts(host)
     adapter = adapter_for(host) if adapter is None else adapter
     refuse_overridden(host, adapter)
     name = f"{host.__name__}DHO" if name is None else name

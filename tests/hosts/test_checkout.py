@@ -147,6 +147,8 @@ def test_a_folder_that_is_no_code_base(tmp_path, content, message):
         (tmp_path / "train.py").write_text(content)
     with pytest.raises(ValueError, match=message):
         find_script(tmp_path)
+    with pytest.raises(ValueError, match=r"there is no folder .*absent; name the one that holds"):
+        find_script(tmp_path / "absent")
 
 
 def test_our_keys_follow_the_hosts(checkout, monkeypatch):
@@ -164,7 +166,7 @@ def test_our_keys_follow_the_hosts(checkout, monkeypatch):
 
 
 def test_what_is_not_installed_is_named(checkout, monkeypatch, tmp_path):
-    monkeypatch.setattr("dho_prompt.hosts.checkout._plug_in_when_built", lambda: None)
+    monkeypatch.setattr("dho_prompt.hosts.checkout._plug_in_when_built", lambda script: None)
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setattr(sys, "argv", ["before"])
     monkeypatch.chdir(tmp_path)
