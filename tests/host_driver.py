@@ -27,6 +27,12 @@ sys.path.insert(0, str(checkout))
 torch.set_num_threads(1)
 if settings["pretend_gpu"]:
     torch.Tensor.cuda = torch.nn.Module.cuda = lambda self, *args, **kwargs: self
+    for kind in (torch.Tensor, torch.nn.Module):  # PLOT writes .to("cuda") for ImageNet
+
+        def to(self, *args, to=kind.to, **kwargs):
+            return self if args and str(args[0]).startswith("cuda") else to(self, *args, **kwargs)
+
+        kind.to = to
 
 for missing, content in {"pkg_resources": {"packaging": packaging}, "plotnine": {}}.items():
     if find_spec(missing) is None:  # imported by a checkout for its version checks or its pictures
@@ -48,9 +54,14 @@ open_clip.create_model_and_transforms = lambda name, **more: create(f"local-dir:
 if settings["plug"] == "run":  # as python -m dho_prompt.hosts run does it
     from dho_prompt.hosts.checkout import execute, find_script
 
-    sys.argv = [str(checkout / "train.py"), *sys.argv[2:]]
+    words = sys.argv[2:]
+    name = words.index("--trainer") + 1 if "--trainer" in words else 0
+    in_place = settings.get("in_place", False) and words[name].endswith("DHO")
+    if in_place:
+        words[name] = words[name].removesuffix("DHO")
+    sys.argv = [str(checkout / "train.py"), *words]
     os.chdir(checkout)
-    namespace = execute(find_script(checkout), "train" if settings["script"] else "__main__")
+    namespace = execute(find_script(checkout), "train" if settings["script"] else "__main__", in_place)
     if settings["script"]:
         exec(compile(settings["script"], "script", "exec"), namespace)
     sys.exit()

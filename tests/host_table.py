@@ -1,12 +1,13 @@
 """A table of what DHO does in a checkout of somebody else's.
 
-    python tests/host_table.py CHECKOUT TRAINER [--wide] [--log] [--epochs N] [KEY VALUE ...]
+    python tests/host_table.py CHECKOUT TRAINER [--wide | --resnet] [--log] [--in-place] [--epochs N] [KEY VALUE ...]
 
 Runs the checkout's own train.py as ``python -m dho_prompt.hosts run`` does, on tiny random CLIPs and an ImageNet of
 five classes made on the spot, on the CPU (``.cuda()`` does nothing), with Dassl on PYTHONPATH. ``--wide`` is for code
-that fixes the widths of ViT-B, ``--log`` for one that prints to log.txt alone, ``--epochs`` for one that sets their
-number itself. Each line says what held: off = host, trained, killed and resumed = uninterrupted, images evaluated,
-gradients against lambda times the host's own plus (1 - lambda) times those of a KD loss by a plain formula.
+that fixes the widths of ViT-B, ``--resnet`` for code that takes ResNets alone, ``--log`` for one that prints to log.txt
+alone, ``--epochs`` for one that sets their number itself. Each line says what held: off = host, trained, killed and
+resumed = uninterrupted, images evaluated, gradients against lambda times the host's own plus (1 - lambda) times those
+of a KD loss by a plain formula.
 """
 
 import json
@@ -36,19 +37,25 @@ def main(checkout, trainer, *words):
         same,
     )
 
-    flags = [word for word in words if word in ("--wide", "--log")]
-    wide, words = "--wide" in flags, [word for word in words if word not in flags]
+    flags = [word for word in words if word in ("--wide", "--resnet", "--log", "--in-place")]
+    words = [word for word in words if word not in flags]
+    wide = None if "--resnet" in flags else "--wide" in flags
     keys = {key.removeprefix("TRAINER."): value for key, value in zip(words[::2], words[1::2])}
     os.environ["DHO_PROMPT_CHECKOUT"] = checkout
     real_hosts.HOSTS[trainer] = ("CHECKOUT", "", "", wide, True, {})
     folder = Path(tempfile.mkdtemp())
     write_imagenet(folder / "data")
-    students = {wide: openai_clip(folder / "student", wide, 1), 2: openai_clip(folder / "hosts_teacher", False, 3)}
+    students = {
+        wide: openai_clip(folder / "student", wide, 1, 512 if wide else 64),
+        2: openai_clip(folder / "hosts_teacher", False, 3),
+    }
     teacher = write_clip(folder / "teacher", 48, 40, 2, zeta=0.05, mean=[0.3, 0.4, 0.5], std=[0.2, 0.3, 0.25])
     host = Host(trainer, students, str(teacher), folder / "data", folder)
-    host.plug, host.prints_to_log = "run", "--log" in flags
+    host.plug, host.prints_to_log, host.in_place = "run", "--log" in flags, "--in-place" in flags
     host.keys = {
-        key: value for key, value in keys.items() if key.split(".")[0] not in ("INPUT", "LOSS", "OPTIM", "DATASET")
+        key: value
+        for key, value in keys.items()
+        if key.split(".")[0] not in ("INPUT", "LOSS", "OPTIM", "DATASET", "TASK")
     }
     more = {key: value for key, value in keys.items() if key not in host.keys}
     found = {}

@@ -94,7 +94,7 @@ class Host:
             pytest.skip(f"{name} runs in float16 only, which this torch has not on the CPU")
         self.name, self.student, self.teacher, self.data, self.folder = name, students[wide], teacher, data_root, folder
 
-    prints_to_log = False
+    prints_to_log = in_place = False
 
     def command(self, trainer, output, *flags, pretend_gpu=None, opts=None, script=""):
         settings = {
@@ -104,6 +104,7 @@ class Host:
             "hosts_teacher": self.hosts_teacher,
             "pretend_gpu": self.pretend_gpu if pretend_gpu is None else pretend_gpu,
             "script": script,
+            "in_place": self.in_place,
         }
         (self.folder / "settings.json").write_text(json.dumps(settings))
         fixed = {

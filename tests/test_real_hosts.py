@@ -43,11 +43,19 @@ names = ("resume", "source_domains", "target_domains", "transforms", "backbone",
          "dataset_config_file")
 LAM = 0.5
 
+class Arguments(SimpleNamespace):
+    def __getattr__(self, name):  # flags of single hosts
+        return None
+
 def built(name, output):
-    args = SimpleNamespace(**dict.fromkeys(names), root=opts[1], seed=1, trainer=name, output_dir=folder + output,
-                           opts=opts[opts.index("DATASET.NAME"):])
+    global args  # TaskRes's own extend_cfg reads train.py's
+    args = Arguments(**dict.fromkeys(names), enhanced_base="none", root=opts[1], seed=1, trainer=host,
+                     output_dir=folder + output, opts=opts[opts.index("DATASET.NAME"):])
     set_random_seed(1)
-    trainer = build_trainer(setup_cfg(args))
+    cfg = setup_cfg(args)  # may compare TRAINER.NAME with the host's own
+    cfg.defrost()
+    cfg.TRAINER.NAME = name
+    trainer = build_trainer(cfg)
     trainer.epoch, trainer.batch_idx, trainer.num_batches = 0, 0, 9
     trainer.set_model_mode("train")
     return trainer
@@ -71,7 +79,7 @@ def features(model, images):
     except TypeError:  # CoOp's takes images alone
         model(images)
     handle.remove()
-    return found[0]
+    return plugged.adapter.features(found[0])
 
 def kl(teacher, student):
     p, q = (torch.log_softmax(logits.double() / 2, -1) for logits in (teacher, student))
@@ -81,6 +89,8 @@ plugged = watched(built(host + "DHO", "plugged"))
 plugged.before_train()
 plugged.set_model_mode("train")
 batch = next(iter(plugged.train_loader_x))
+alone = watched(built(host, "alone"))  # the second in a process, which TaskRes gives other text features
+plugged.adapter.model(alone).load_state_dict(plugged.adapter.model(plugged).state_dict())
 weight, kd = plugged.objective.head.weight, 0
 for end in ("", "_u"):
     z = features(plugged.adapter.model(plugged), batch["img" + end]).float()
@@ -91,7 +101,6 @@ head = []
 plugged._optims["kd_head"].register_step_pre_hook(lambda *_: head.append(weight.grad.clone()))
 summary = plugged.forward_backward(batch)
 
-alone = watched(built(host, "alone"))
 losses = alone.forward_backward(batch)
 worst, size, share = 0.0, 0.0, 0.0
 for got, plain, extra in zip(plugged.seen, alone.seen, wanted_kd[1:]):

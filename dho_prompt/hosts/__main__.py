@@ -23,6 +23,11 @@ def main(arguments: list[str] | None = None) -> None:
         help="check: which of its trainers DHO fits; run: its train.py, with --trainer NameDHO",
     )
     parse.add_argument("checkout", type=Path, help="the folder that holds train.py")
+    parse.add_argument(
+        "--in-place",
+        action="store_true",
+        help="run: --trainer Name is the one with DHO, for code that compares TRAINER.NAME",
+    )
     given = parse.parse_args(words[:cut])
     os.environ.setdefault(VARIABLE, "dassl")
     from dho_prompt.console import one_message  # the engine is chosen when it is imported
@@ -34,7 +39,7 @@ def main(arguments: list[str] | None = None) -> None:
 
             print(report(given.checkout))
             return
-        run_checkout(given.checkout, words[cut + 1 :])
+        run_checkout(given.checkout, words[cut + 1 :], given.in_place)
 
 
 if __name__ == "__main__":

@@ -142,6 +142,31 @@ class PromptKDAdapter(Adapter):
         return scale * image_features @ text_features.t()
 
 
+class FirstOutput(Adapter):
+    """For image towers that return the image features first, then others: PLOT (Chen et al., ICLR 2023) and MMRL."""
+
+    def features(self, output: Any) -> Tensor:
+        return output[0]
+
+
+class MMRLAdapter(FirstOutput):
+    """MMRL (Guo and Gu, CVPR 2025): its test takes the fused logits for the classes that it was trained on."""
+
+    def fused(self, cfg: Any) -> bool:
+        """Whether its test of this data set takes the fused logits or those of the class token."""
+        by_task = {"B2N": cfg.DATASET.SUBSAMPLE_CLASSES == "base", "FS": True, "CD": cfg.DATASET.NAME == "ImageNet"}
+        if cfg.TASK not in by_task:
+            raise ValueError(f"TASK is {cfg.TASK!r}; MMRL's test knows {', '.join(by_task)}")
+        return by_task[cfg.TASK]
+
+    def check(self, cfg: Any) -> None:
+        super().check(cfg)
+        self.fused(cfg)
+
+    def logits(self, trainer: Any, images: Tensor) -> Tensor:
+        return trainer.model(images)[2 if self.fused(trainer.cfg) else 0]
+
+
 ADAPTERS: dict[str, Adapter] = {
     "CoOp": Adapter(node="COOP", class_bound="CSC"),
     "CoCoOp": Adapter(class_bound=False),
@@ -155,6 +180,8 @@ ADAPTERS: dict[str, Adapter] = {
     # its step in PREC amp forgets to ask the model for a loss
     "VPT": Adapter(precisions=("fp16", "fp32"), node="VPT", class_bound=False),
     "PromptKD": PromptKDAdapter(precisions=("fp16",), node="PROMPTKD", class_bound=False),
+    "PLOT": FirstOutput(node="PLOT", class_bound="CSC"),
+    "MMRL": MMRLAdapter(class_bound=False),
     "CoOp_KDPL": KDPLAdapter(class_bound="CSC"),
     "CoCoOp_KDPL": KDPLAdapter(),
     "VPT_KDPL": KDPLAdapter(),

@@ -14,7 +14,7 @@ from dho_prompt.hosts.imports import imports_explained, refuse_two_checkouts
 SUFFIX = "DHO"
 
 
-def run_checkout(checkout: Path, arguments: Sequence[str]) -> None:
+def run_checkout(checkout: Path, arguments: Sequence[str], in_place: bool = False) -> None:
     """Run ``python train.py ARGUMENTS`` in a checkout, where ``--trainer NameDHO`` is its ``Name`` with DHO.
 
     What the two lines of the recipe do is done while train.py runs: ``dho_prompt.extend_cfg(cfg)`` behind its own
@@ -23,6 +23,7 @@ def run_checkout(checkout: Path, arguments: Sequence[str]) -> None:
     Args:
         checkout: the folder that holds train.py; it becomes the working folder, as its relative paths expect.
         arguments: train.py's.
+        in_place: ``--trainer Name`` is the one with DHO, for code that compares TRAINER.NAME.
 
     Raises:
         ValueError: the folder is no Dassl-style code base, or something that train.py imports is not installed.
@@ -30,16 +31,16 @@ def run_checkout(checkout: Path, arguments: Sequence[str]) -> None:
     script = find_script(checkout)
     os.chdir(script.parent)
     sys.argv = [str(script), *arguments]
-    execute(script, "__main__")
+    execute(script, "__main__", in_place)
 
 
-def execute(script: Path, name: str) -> dict[str, Any]:
-    """Execute a train.py under a module name, with DHO beside it; returns the names that it defines."""
+def execute(script: Path, name: str, in_place: bool = False) -> dict[str, Any]:
+    """Execute a train.py under a module name, with DHO beside or in its trainers; returns the names that it defines."""
     program = with_keys(ast.parse(script.read_text(encoding="utf-8"), str(script)), script)
     sys.path.insert(0, str(script.parent))
     namespace = {"__name__": name, "__file__": str(script)}
     with imports_explained(str(script)):
-        _plug_in_when_built(script)
+        _plug_in_when_built(script, in_place)
         exec(compile(program, str(script), "exec"), namespace)
     return namespace
 
@@ -93,8 +94,11 @@ def _extended(statement: ast.stmt) -> str:
     return call.args[0].id if call.args and isinstance(call.args[0], ast.Name) else ""
 
 
-def _plug_in_when_built(script: Path) -> None:
-    """Let Dassl's build_trainer make ``NameDHO`` from a registered ``Name``, and repair what breaks in the others."""
+def _plug_in_when_built(script: Path, in_place: bool) -> None:
+    """Let Dassl's build_trainer make ``NameDHO`` from a registered ``Name``, and repair what breaks in the others.
+
+    In place, it makes ``Name`` so.
+    """
     import dassl.engine
 
     from dho_prompt.engine import TRAINER_REGISTRY
@@ -105,10 +109,10 @@ def _plug_in_when_built(script: Path) -> None:
 
     def build_trainer(cfg: Any) -> Any:
         name, known = cfg.TRAINER.NAME, TRAINER_REGISTRY.registered_names()
-        host = name[: -len(SUFFIX)] if name.endswith(SUFFIX) else ""
+        host = name if in_place else name[: -len(SUFFIX)] if name.endswith(SUFFIX) else ""
         for one in {name, host} & set(known):
             refuse_two_checkouts(TRAINER_REGISTRY.get(one), script)
-        if name not in known and host in known:
+        if host in known and (in_place or name not in known):
             with_dho(TRAINER_REGISTRY.get(host), name=name)
         elif name in known:
             repair()

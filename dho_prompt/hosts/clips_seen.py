@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-BUILDER = "build_model"  # in OpenAI's model.py, which the CoOp family carries copies of
-BESIDE = {"CLIP", "convert_weights"}  # what else that file defines
+BUILDER = "build_model"  # how the builder's name begins in OpenAI's model.py and in the copies that hosts carry
+BESIDE = "convert_weights"  # what else that file defines
 FIRST = "conv1.weight"  # of an image tower, ViT or ResNet
 
 
@@ -20,10 +20,7 @@ FIRST = "conv1.weight"  # of an image tower, ViT or ResNet
 def clips_seen() -> Iterator[list[dict[str, Tensor]]]:
     """While inside, the weights (in OpenAI's format) that any copy of OpenAI's builder is called with are kept."""
     seen: list[dict[str, Tensor]] = []
-    modules = [
-        (module, vars(module).get(BUILDER)) for module in list(sys.modules.values()) if hasattr(module, "__dict__")
-    ]
-    builders = [(module, build) for module, build in modules if set(getattr(build, "__globals__", ())) >= BESIDE]
+    builders = list(_builders())
 
     def seeing(build: Any) -> Any:
         @wraps(build)
@@ -34,12 +31,20 @@ def clips_seen() -> Iterator[list[dict[str, Tensor]]]:
         return build_and_keep
 
     try:
-        for module, build in builders:
-            setattr(module, BUILDER, seeing(build))
+        for module, name, build in builders:
+            setattr(module, name, seeing(build))
         yield seen
     finally:
-        for module, build in builders:
-            setattr(module, BUILDER, build)
+        for module, name, build in builders:
+            setattr(module, name, build)
+
+
+def _builders() -> Iterator[tuple[Any, str, Any]]:
+    """Every copy of the builder, wherever a module has it: (module, its name there, the function)."""
+    for module in list(sys.modules.values()):
+        for name, value in list(getattr(module, "__dict__", {}).items()):
+            if name.startswith(BUILDER) and BESIDE in getattr(value, "__globals__", ()):
+                yield module, name, value
 
 
 def weights_in(seen: Sequence[dict[str, Tensor]], tower: nn.Module) -> dict[str, Tensor] | None:

@@ -15,6 +15,22 @@ from dho_prompt.hosts.overridden import THROUGH
 FITS, ADAPTER, NOT = "fits", "needs an adapter", "does not fit"
 
 
+class Source(NamedTuple):
+    """A registered class as it stands in a file, and what the file says besides.
+
+    Attributes:
+        node: the class.
+        module: of the file.
+        missing: packages that are imported and not installed.
+        tower: whether the file names an ``image_encoder``.
+    """
+
+    node: ast.ClassDef
+    module: str
+    missing: list[str]
+    tower: bool
+
+
 class Found(NamedTuple):
     """A registered trainer.
 
@@ -42,20 +58,22 @@ def look(checkout: Path) -> list[Found]:
     root = find_script(checkout).parent
     package = root / "trainers" / "__init__.py"
     imports_all = package.is_file() and "import" in package.read_text(encoding="utf-8")  # one package absent stops all
-    classes: dict[str, tuple[ast.ClassDef, str, list[str]]] = {}
+    classes: dict[str, Source] = {}
     absent: list[str] = []
     for path in sorted((root / "trainers").rglob("*.py")):
         parts = path.relative_to(root).with_suffix("").parts
         if any(not part.isidentifier() for part in parts):
             continue  # .ipynb_checkpoints and the like
-        tree = ast.parse(path.read_text(encoding="utf-8", errors="replace"))
+        text = path.read_text(encoding="utf-8", errors="replace")
+        tree = ast.parse(text)
         missing = _not_installed(tree, root)
         absent += missing
         for node in tree.body:
             if isinstance(node, ast.ClassDef) and _is_registered(node):
-                classes[node.name] = (node, ".".join(parts), missing)
+                classes[node.name] = Source(node, ".".join(parts), missing, "image_encoder" in text)
     if imports_all:
-        classes = {name: (node, module, [*dict.fromkeys(absent)]) for name, (node, module, _) in classes.items()}
+        absent = [*dict.fromkeys(absent)]
+        classes = {name: source._replace(missing=absent) for name, source in classes.items()}
     return [_judge(name, classes) for name in classes]
 
 
@@ -81,12 +99,13 @@ def report(checkout: Path) -> str:
     return "\n".join(lines)
 
 
-def _judge(name: str, classes: dict[str, tuple[ast.ClassDef, str, list[str]]]) -> Found:
-    node, module, missing = classes[name]
+def _judge(name: str, classes: dict[str, Source]) -> Found:
+    node, module, missing, tower = classes[name]
     lineage, bases = [node], _bases(node)
-    while bases and bases[0] in classes and classes[bases[0]][0] not in lineage:
-        lineage.append(classes[bases[0]][0])
-        bases = _bases(lineage[-1])
+    while bases and bases[0] in classes and classes[bases[0]].node not in lineage:
+        base = classes[bases[0]]
+        lineage.append(base.node)
+        tower, bases = tower or base.tower, _bases(base.node)
     methods: dict[str, ast.FunctionDef] = {}
     for one in reversed(lineage):
         methods.update((part.name, part) for part in one.body if isinstance(part, ast.FunctionDef))
@@ -115,6 +134,8 @@ def _judge(name: str, classes: dict[str, tuple[ast.ClassDef, str, list[str]]]) -
             return found(NOT, f"its own {method}() leaves out {', '.join(absent)}: {otherwise}")
     if name in ADAPTERS:
         return found(FITS, "its adapter comes with dho_prompt")
+    if not tower:
+        return found(ADAPTER, "its file has no image_encoder: Adapter(image_encoder=...) must name its image tower")
     if not _sets(methods.get("build_model"), "model"):
         return found(ADAPTER, "its build_model sets no self.model: Adapter(model=..., image_encoder=...) must name it")
     return found(FITS, "")

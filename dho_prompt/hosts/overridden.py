@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from typing import Any
 
 from dho_prompt.engine import TrainerX
 from dho_prompt.hosts.adapters import Adapter
@@ -29,8 +30,8 @@ BYPASSED = {
 class EngineTest:
     """Dassl's test in place of a host's own, for an adapter that says how the host predicts."""
 
-    def test(self, split: str | None = None) -> float:
-        return TrainerX.test(self, split)
+    def test(self, split: str | None = None, **more: Any) -> float:
+        return TrainerX.test(self, split, **more)
 
 
 def needs_engine_test(host: type, adapter: Adapter) -> bool:

@@ -246,12 +246,13 @@ class Run(Resumable):
         return self.evaluation.add(self._logits(input), self._labels, self.objective.predict)
 
     @torch.no_grad()
-    def test(self, split: str | None = None) -> float:
+    def test(self, split: str | None = None, **more: Any) -> float:
+        """Dassl's test, with what else a fork of Dassl gives it."""
         if split is None and self._mix_is_due:
             self._mix_is_due = False
             self.choose_mix()
         self.evaluation.begin()
-        accuracy = super().test(split)
+        accuracy = super().test(split, **more)
         if split is None:
             self.evaluation.end(self.cfg.TEST.SPLIT)
         if split is None and self.evaluated is not None:

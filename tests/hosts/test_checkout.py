@@ -31,6 +31,8 @@ STEP = """
         return {}
 """
 TRAINERS = f"""
+TOWER = "image_encoder"
+
 @TRAINER_REGISTRY.register()
 class Plain(TrainerX):{STEP}
 
@@ -105,6 +107,12 @@ def checkout(tmp_path, monkeypatch):
     (tmp_path / "code" / "trainers" / "absent.py").write_text(
         f"import not_there.deep\nfrom train import x\n@TRAINER_REGISTRY.register()\nclass Absent(TrainerX):{STEP}\n"
     )
+    (tmp_path / "code" / "trainers" / "towerless.py").write_text(
+        f"@TRAINER_REGISTRY.register()\nclass Towerless(TrainerX):{STEP}\n"
+    )
+    (tmp_path / "code" / "trainers" / "child.py").write_text(
+        "image_encoder = 1\n@TRAINER_REGISTRY.register()\nclass ItsChild(Towerless):\n    pass\n"
+    )
     return tmp_path / "code"
 
 
@@ -113,12 +121,13 @@ def test_what_a_checkout_holds(checkout):
     assert {name: one.verdict for name, one in found.items()} == {
         "Plain": FITS, "Child": FITS, "OwnTest": ADAPTER, "PromptKD": FITS, "Super": FITS, "OwnEpoch": NOT,
         "Elsewhere": ADAPTER, "TwoViews": NOT, "ForkedDassl": NOT, "BothLoaders": NOT, "Frozen": NOT, "Absent": NOT,
+        "Towerless": ADAPTER, "ItsChild": FITS,
     }  # fmt: skip
     assert found["Plain"].module == "trainers.many" and found["Plain"].why == ""
     for name, words in {
         "OwnTest": "logits(trainer, images)", "Elsewhere": "sets no self.model", "OwnEpoch": "out forward_backward",
         "TwoViews": "several views", "ForkedDassl": "Dassl of its own", "BothLoaders": "extends TrainerXU",
-        "Frozen": "no forward_backward", "Absent": "imports not_there, not installed",
+        "Towerless": "has no image_encoder", "Frozen": "no forward_backward", "Absent": "imports not_there, not installed",
     }.items():  # fmt: skip
         assert words in found[name].why, name
     (checkout / "trainers" / "__init__.py").write_text("from .absent import Absent\n")
@@ -166,7 +175,7 @@ def test_our_keys_follow_the_hosts(checkout, monkeypatch):
 
 
 def test_what_is_not_installed_is_named(checkout, monkeypatch, tmp_path):
-    monkeypatch.setattr("dho_prompt.hosts.checkout._plug_in_when_built", lambda script: None)
+    monkeypatch.setattr("dho_prompt.hosts.checkout._plug_in_when_built", lambda script, in_place: None)
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setattr(sys, "argv", ["before"])
     monkeypatch.chdir(tmp_path)
