@@ -45,10 +45,8 @@ def main(checkout, trainer, *words):
     real_hosts.HOSTS[trainer] = ("CHECKOUT", "", "", wide, True, {})
     folder = Path(tempfile.mkdtemp())
     write_imagenet(folder / "data")
-    students = {
-        wide: openai_clip(folder / "student", wide, 1, 512 if wide else 64),
-        2: openai_clip(folder / "hosts_teacher", False, 3),
-    }
+    student = openai_clip(folder / "student", wide, 1, 512 if wide else 64)
+    students = {wide: student, 2: openai_clip(folder / "hosts_teacher", False, 3)}
     teacher = write_clip(folder / "teacher", 48, 40, 2, zeta=0.05, mean=[0.3, 0.4, 0.5], std=[0.2, 0.3, 0.25])
     host = Host(trainer, students, str(teacher), folder / "data", folder)
     host.plug, host.prints_to_log, host.in_place = "run", "--log" in flags, "--in-place" in flags

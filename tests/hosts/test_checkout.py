@@ -127,7 +127,8 @@ def test_what_a_checkout_holds(checkout):
     for name, words in {
         "OwnTest": "logits(trainer, images)", "Elsewhere": "sets no self.model", "OwnEpoch": "out forward_backward",
         "TwoViews": "several views", "ForkedDassl": "Dassl of its own", "BothLoaders": "extends TrainerXU",
-        "Towerless": "has no image_encoder", "Frozen": "no forward_backward", "Absent": "imports not_there, not installed",
+        "Towerless": "has no image_encoder", "Frozen": "no forward_backward",
+        "Absent": "imports not_there, not installed",
     }.items():  # fmt: skip
         assert words in found[name].why, name
     (checkout / "trainers" / "__init__.py").write_text("from .absent import Absent\n")
