@@ -9,7 +9,7 @@ from torch import nn
 
 from dho_prompt.hosts.adapters import Adapter
 from dho_prompt.hosts.with_dho import with_dho
-from stand_in_hosts import EngineStep, LossStep, TowerStep
+from stand_in_hosts import EngineStep, LossStep, Tower, TowerStep
 from steps import SETTINGS
 from trainer_contract import build, first_batches, take_step
 
@@ -40,11 +40,11 @@ def gradients(trainer, batch):
 
 
 class Wraps(EngineStep):
-    """Puts another module around its tower when training begins, over the same weights."""
+    """Puts another module in the place of its tower when training begins, over the same weights."""
 
     def before_train(self):
         super().before_train()
-        self.model.image_encoder = nn.Sequential(self.model.image_encoder)
+        self.model.image_encoder = Tower(self.model.image_encoder.visual)
 
 
 def test_a_tower_that_is_wrapped_later_is_followed(trainer_of):
