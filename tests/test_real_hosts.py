@@ -454,3 +454,21 @@ def test_our_trainer_and_the_hosts_with_dho_take_the_same_steps(name, host):
     loss, gradient, head, after, logits = found
     print(f"{name}: loss {loss:.1e}, gradients {gradient:.1e}, head {head:.1e}, {after:.1e}, logits {logits:.1e}")
     assert loss < 1e-5 and gradient < 1e-4 and head < 1e-4 and after < 1e-5 and logits < 1e-4
+
+
+@pytest.mark.parametrize("name", ["CoOp", "MaPLe", "PromptSRC"])
+def test_a_finished_run_gets_more_epochs(name, host):
+    """The weights of a run of as many from the start; PromptSRC averages over all its epochs and is refused."""
+    steps = {"OPTIM.LR_SCHEDULER": "single_step", "OPTIM.STEPSIZE": "(2,)", "OPTIM.GAMMA": 0.3}
+    host.run(f"{name}DHO", "run", opts={**steps, "OPTIM.MAX_EPOCH": 2})
+    longer = {**steps, "OPTIM.MAX_EPOCH": 4}
+    if name == "PromptSRC":
+        message = host.run(f"{name}DHO", "run", opts=longer, fails=True)
+        assert "run of 2 epochs, and OPTIM.MAX_EPOCH is 4" in message and "PromptSRC's own code uses" in message
+        return
+    host.run(f"{name}DHO", "run", opts=longer)
+    host.run(f"{name}DHO", "whole", opts=longer)
+    for model in (None, "kd_head"):
+        assert same(host.weights("run", model, 4), host.weights("whole", model, 4)) == []
+    found = json.loads((host.folder / "run" / "results.json").read_text())
+    assert found["epochs"] == 4 and (host.folder / "run" / "results-2-epochs.json").is_file()
