@@ -188,6 +188,7 @@ def start(cfg: CfgNode, training: bool = True) -> Any:
         set_random_seed(cfg.SEED)
     register()
     from dho_prompt.data.datasets import import_datasets
+    from dho_prompt.training.evaluating import evaluating
     from dho_prompt.training.names import check_names
     from dho_prompt.training.unused import unused_settings
 
@@ -196,7 +197,8 @@ def start(cfg: CfgNode, training: bool = True) -> Any:
     unused = unused_settings(cfg, TRAINER_REGISTRY.get(cfg.TRAINER.NAME))
     if unused:
         print(f"Set but not used by this run: {', '.join(unused)}")
-    return build_trainer(cfg)
+    with evaluating(not training):
+        return build_trainer(cfg)
 
 
 def main(argv: list[str] | None = None) -> None:

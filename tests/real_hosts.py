@@ -26,7 +26,7 @@ from dho_prompt.engine import load_checkpoint
 from tests_support import MEAN, STD
 
 TESTS = Path(__file__).resolve().parent
-EPOCHS = 4
+EPOCHS = int(os.environ.get("DHO_PROMPT_HOST_EPOCHS", "4"))  # where a train.py sets its own
 # Dassl's warm-up does not build on torch 2.7 and later; there a host alone runs without
 HOST_WARMUP = {} if tuple(map(int, torch.__version__.split(".")[:2])) < (2, 7) else {"OPTIM.WARMUP_EPOCH": -1}
 
@@ -50,7 +50,7 @@ for plain in ("CoOp", "CoCoOp", "VPT", "MaPLe", "PromptSRC"):
     HOSTS[f"{plain}_KDPL"] = ("KDPL", f"{plain.lower()}_kdpl", model, wide, True, {**keys, **precision})
 
 
-def openai_clip(folder, wide, seed):
+def openai_clip(folder, wide, seed, embed=64):
     """A tiny random CLIP, for open_clip as a folder and for the hosts as ``openai.pt`` within it.
 
     Args:
@@ -61,7 +61,7 @@ def openai_clip(folder, wide, seed):
     if wide is None:
         vision = {"image_size": 32, "layers": [1, 1, 1, 1], "width": 16, "head_width": 64}
     config = {
-        "embed_dim": 64, "quick_gelu": True, "vision_cfg": vision,
+        "embed_dim": embed, "quick_gelu": True, "vision_cfg": vision,
         "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": text_width, "heads": text_width // 64,
                      "layers": 2},
     }  # fmt: skip
@@ -94,6 +94,8 @@ class Host:
             pytest.skip(f"{name} runs in float16 only, which this torch has not on the CPU")
         self.name, self.student, self.teacher, self.data, self.folder = name, students[wide], teacher, data_root, folder
 
+    prints_to_log = in_place = False
+
     def command(self, trainer, output, *flags, pretend_gpu=None, opts=None, script=""):
         settings = {
             "checkout": self.checkout,
@@ -102,6 +104,7 @@ class Host:
             "hosts_teacher": self.hosts_teacher,
             "pretend_gpu": self.pretend_gpu if pretend_gpu is None else pretend_gpu,
             "script": script,
+            "in_place": self.in_place,
         }
         (self.folder / "settings.json").write_text(json.dumps(settings))
         fixed = {
@@ -130,7 +133,8 @@ class Host:
             capture_output=True, text=True,
         )  # fmt: skip
         assert (done.returncode != 0) == fails, done.stdout[-3000:] + done.stderr[-3000:]
-        return done.stderr if fails else done.stdout
+        logs = sorted((self.folder / output).glob("log.txt*"), key=os.path.getmtime) if self.prints_to_log else []
+        return done.stderr if fails else done.stdout + "".join(log.read_text() for log in logs[-1:])  # DePT's way
 
     def killed_run(self, trainer, output, **more):
         """Kill the run when the second epoch's files are there."""

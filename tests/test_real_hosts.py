@@ -43,11 +43,19 @@ names = ("resume", "source_domains", "target_domains", "transforms", "backbone",
          "dataset_config_file")
 LAM = 0.5
 
+class Arguments(SimpleNamespace):
+    def __getattr__(self, name):  # flags of single hosts
+        return None
+
 def built(name, output):
-    args = SimpleNamespace(**dict.fromkeys(names), root=opts[1], seed=1, trainer=name, output_dir=folder + output,
-                           opts=opts[opts.index("DATASET.NAME"):])
+    global args  # TaskRes's own extend_cfg reads train.py's
+    args = Arguments(**dict.fromkeys(names), enhanced_base="none", root=opts[1], seed=1, trainer=host,
+                     output_dir=folder + output, opts=opts[opts.index("DATASET.NAME"):])
     set_random_seed(1)
-    trainer = build_trainer(setup_cfg(args))
+    cfg = setup_cfg(args)  # may compare TRAINER.NAME with the host's own
+    cfg.defrost()
+    cfg.TRAINER.NAME = name
+    trainer = build_trainer(cfg)
     trainer.epoch, trainer.batch_idx, trainer.num_batches = 0, 0, 9
     trainer.set_model_mode("train")
     return trainer
@@ -71,7 +79,7 @@ def features(model, images):
     except TypeError:  # CoOp's takes images alone
         model(images)
     handle.remove()
-    return found[0]
+    return plugged.adapter.features(found[0])
 
 def kl(teacher, student):
     p, q = (torch.log_softmax(logits.double() / 2, -1) for logits in (teacher, student))
@@ -81,6 +89,8 @@ plugged = watched(built(host + "DHO", "plugged"))
 plugged.before_train()
 plugged.set_model_mode("train")
 batch = next(iter(plugged.train_loader_x))
+alone = watched(built(host, "alone"))  # the second in a process, which TaskRes gives other text features
+plugged.adapter.model(alone).load_state_dict(plugged.adapter.model(plugged).state_dict())
 weight, kd = plugged.objective.head.weight, 0
 for end in ("", "_u"):
     z = features(plugged.adapter.model(plugged), batch["img" + end]).float()
@@ -91,7 +101,6 @@ head = []
 plugged._optims["kd_head"].register_step_pre_hook(lambda *_: head.append(weight.grad.clone()))
 summary = plugged.forward_backward(batch)
 
-alone = watched(built(host, "alone"))
 losses = alone.forward_backward(batch)
 worst, size, share = 0.0, 0.0, 0.0
 for got, plain, extra in zip(plugged.seen, alone.seen, wanted_kd[1:]):
@@ -371,3 +380,95 @@ def test_checkpoints_of_promptsrc_go_both_ways(name, host):
     print(accuracies)
     evaluated_theirs, evaluated_ours = (abs(float(accuracies[i]) - float(accuracies[i + 1])) for i in (0, 2))
     assert evaluated_theirs <= 5.01 and evaluated_ours <= 5.01  # one of 20 images
+
+
+PAIR = """
+def error(theirs, ours):
+    return ((theirs.detach().double() - ours.detach().double()).abs().max() / ours.detach().abs().max()).item()
+
+def watched(trainer):
+    trainer.before_train()
+    trainer.set_model_mode("train")
+    trainer.head = trainer.objective.head
+    trainer.own = next(trainer._models[name] for name in trainer.get_model_names() if name != "kd_head")
+    trainer.seen = {}
+    for module in (trainer.own, trainer.head):
+        named = {key: weight for key, weight in module.named_parameters() if weight.requires_grad}
+        name = next(name for name, model in trainer._models.items() if model is module)
+        trainer._optims[name].register_step_pre_hook(lambda *_, named=named: trainer.seen.update(
+            {key: weight.grad.clone() for key, weight in named.items()}))
+    return trainer
+
+theirs, ours = watched(built("Plugged", "theirs")), watched(built(host + "DHO", "ours"))
+assert type(theirs).host.__module__.startswith("trainers.") and not hasattr(type(ours), "host")
+trained = {key: weight for key, weight in theirs.own.named_parameters() if weight.requires_grad}
+mine = {key: weight for key, weight in ours.own.named_parameters() if weight.requires_grad}
+assert trained.keys() == mine.keys() and mine
+with torch.no_grad():
+    for key, weight in mine.items():
+        trained[key].copy_(weight.add_(0.02 * torch.randn_like(weight)))
+    ours.head.weight.add_(0.1 * torch.randn_like(ours.head.weight))
+theirs.head.load_state_dict(ours.head.state_dict())
+loss = gradient = 0.0
+for batch in theirs.train_loader_x:
+    logged, other = theirs.forward_backward(batch), ours.forward_backward(batch)
+    kd = logged["loss_kd_x"] + logged["loss_kd_u"]
+    assert logged["loss"] > 0.01 and min(logged["loss_kd_x"], logged["loss_kd_u"]) > 0.01, logged
+    for a, b in ((LAM * logged["loss"] + (1 - LAM) * kd, other["loss"]),
+                 *((logged[key], other[key]) for key in ("loss_kd_x", "loss_kd_u"))):
+        loss = max(loss, abs(a - b) / abs(b))
+    assert theirs.seen.keys() == ours.seen.keys() == {*mine, "weight"}
+    gradient = max(gradient, *(error(theirs.seen[key], ours.seen[key]) for key in mine))
+    head = error(theirs.seen["weight"], ours.seen["weight"])
+    theirs.batch_idx, ours.batch_idx = 1, 1
+after = max(error(trained[key], mine[key]) for key in mine)
+images = torch.cat([batch["img"] for batch in theirs.test_loader])
+logits = 0.0
+for trainer in (theirs, ours):
+    trainer.set_model_mode("eval")
+with torch.no_grad():
+    mixed = [trainer.objective.predict(trainer.predict(images)) for trainer in (theirs, ours)]
+    logits = max(error(a, b) for a, b in zip(theirs.predict(images).values(), ours.predict(images).values()))
+print("measured:", loss, gradient, head, after, logits)
+"""
+IN_FLOAT32 = "torch.Tensor.half = lambda self, *args, **more: self"  # which the hosts' code knows only in part
+PAIRS = {
+    "CoOp": ("coop_dho", "", {}),
+    "PromptSRC": ("promptsrc_dho", "Adapter(node='PROMPTSRC', class_bound=False)", {"TRAINER.PROMPTSRC.PREC": "fp32"}),
+    "VPT": ("vpt_dho", "", {"TRAINER.VPT.HEAD": "text"}),
+}
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_our_trainer_and_the_hosts_with_dho_take_the_same_steps(name, host):
+    """On the same weights and images, in float32: losses, gradients of two steps, weights behind them, predictions."""
+    file, adapter, opts = PAIRS[name]
+    host.plug = "\n".join([
+        *([IN_FLOAT32] if name != "CoOp" else []), "from dho_prompt.hosts.adapters import Adapter",
+        f"with_dho(trainers.{HOSTS[name][1]}.{name}, {adapter or None}, name='Plugged')",
+        f"import dho_prompt.trainers.{file}",
+    ])  # fmt: skip
+    settings = {"OPTIM.WARMUP_EPOCH": -1, "TRAINER.DHO.LAMBDA": 0.3, "TRAINER.DHO.TEMPERATURE": 3.0}
+    settings |= {"TRAINER.DHO.HEAD_LR": 0.003, "TRAINER.DHO.ALPHA": 0.3, "TRAINER.DHO.BETA": 0.7, **opts}
+    found = measured(host, "LAM = 0.3" + PAIR, settings)
+    loss, gradient, head, after, logits = found
+    print(f"{name}: loss {loss:.1e}, gradients {gradient:.1e}, head {head:.1e}, {after:.1e}, logits {logits:.1e}")
+    assert loss < 1e-5 and gradient < 1e-4 and head < 1e-4 and after < 1e-5 and logits < 1e-4
+
+
+@pytest.mark.parametrize("name", ["CoOp", "MaPLe", "PromptSRC"])
+def test_a_finished_run_gets_more_epochs(name, host):
+    """The weights of a run of as many from the start; PromptSRC averages over all its epochs and is refused."""
+    steps = {"OPTIM.LR_SCHEDULER": "single_step", "OPTIM.STEPSIZE": "(2,)", "OPTIM.GAMMA": 0.3}
+    host.run(f"{name}DHO", "run", opts={**steps, "OPTIM.MAX_EPOCH": 2})
+    longer = {**steps, "OPTIM.MAX_EPOCH": 4}
+    if name == "PromptSRC":
+        message = host.run(f"{name}DHO", "run", opts=longer, fails=True)
+        assert "run of 2 epochs, and OPTIM.MAX_EPOCH is 4" in message and "PromptSRC's own code uses" in message
+        return
+    host.run(f"{name}DHO", "run", opts=longer)
+    host.run(f"{name}DHO", "whole", opts=longer)
+    for model in (None, "kd_head"):
+        assert same(host.weights("run", model, 4), host.weights("whole", model, 4)) == []
+    found = json.loads((host.folder / "run" / "results.json").read_text())
+    assert found["epochs"] == 4 and (host.folder / "run" / "results-2-epochs.json").is_file()

@@ -13,6 +13,7 @@ from open_clip.transformer import LayerNormFp32
 from torch import Tensor, nn
 
 from .names import OPENAI_NAMES, ModelSpec, resolve_name
+from .shapes import architecture_of
 from .weights import find_weights, put_weights, read_state_dict
 
 PRECISIONS = ("fp32", "fp16", "bf16", "amp")
@@ -76,13 +77,7 @@ def load_clip(name: str, weights: str = "", precision: str = "fp32", device: tor
             damaged or belong to another model.
         FileNotFoundError: the weights are nowhere to be found; the message says what to put where.
     """
-    if precision not in PRECISIONS:
-        raise ValueError(f"unknown precision {precision!r}; allowed are {', '.join(PRECISIONS)}")
-    if precision == "fp16" and torch.device(device).type == "cpu" and not cpu_runs_float16():
-        raise ValueError(
-            f"fp16 does not run on the CPU with torch {torch.__version__}; use fp32, amp or bf16, a GPU, or a newer "
-            "torch"
-        )
+    _check_precision(precision, device)
     spec = resolve_name(name)
     path = find_weights(spec, weights)
     state = read_state_dict(path, "" if weights else spec.weights_digest)
@@ -91,20 +86,51 @@ def load_clip(name: str, weights: str = "", precision: str = "fp32", device: tor
             f"{path} is an archive of OpenAI's, whose models need QuickGELU, but {name} runs GELU: name the model by "
             f"one of {', '.join(OPENAI_NAMES)}"
         )
+    return _loaded(spec, state, str(path), precision, device)
+
+
+def clip_of_weights(state: dict[str, Tensor], name: str, source: str, device: torch.device | str = "cpu") -> LoadedCLIP:
+    """A CLIP of whatever size its weights have, frozen, in float32 and in evaluation mode, with OpenAI's tokenizer.
+
+    Args:
+        state: weights in OpenAI's format; they are not changed.
+        name: what it is called.
+        source: where the weights are from, for messages.
+        device: where the model goes.
+
+    Raises:
+        ValueError: they are of another format.
+    """
+    return _loaded(ModelSpec(name, architecture_of(state), {}), state, source, "fp32", device)
+
+
+def _loaded(
+    spec: ModelSpec, state: dict[str, Tensor], source: str, precision: str, device: torch.device | str
+) -> LoadedCLIP:
     model = build_model(spec, precision)
-    put_weights(model, state, f"{path} (for {name})")
+    put_weights(model, state, f"{source} (for {spec.name})")
     size = model.visual.image_size
     return LoadedCLIP(
         model=model.to(device).eval().requires_grad_(False),
         tokenizer=_tokenizer(spec),
-        name=name,
-        weights_source=str(path),
+        name=spec.name,
+        weights_source=source,
         image_size=size[0] if isinstance(size, (tuple, list)) else size,
         mean=spec.mean,
         std=spec.std,
         embed_dim=spec.architecture["embed_dim"],
         logit_scale=model.logit_scale.detach().float().exp().item(),
     )
+
+
+def _check_precision(precision: str, device: torch.device | str) -> None:
+    if precision not in PRECISIONS:
+        raise ValueError(f"unknown precision {precision!r}; allowed are {', '.join(PRECISIONS)}")
+    if precision == "fp16" and torch.device(device).type == "cpu" and not cpu_runs_float16():
+        raise ValueError(
+            f"fp16 does not run on the CPU with torch {torch.__version__}; use fp32, amp or bf16, a GPU, or a newer "
+            "torch"
+        )
 
 
 def cpu_runs_float16() -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import pkgutil
 from collections.abc import Iterator, Sequence
 from importlib import import_module
@@ -13,6 +12,7 @@ from yacs.config import CfgNode
 from dho_prompt.config.dassl_ranges import DASSL
 from dho_prompt.config.ranges import Range, as_range
 from dho_prompt.config.settings import as_float, flat, literal, read_settings, refuse_unplain
+from dho_prompt.config.unknown import explain_unknown_keys, hint
 
 PARTS = ("methods", "distill", "teachers")  # packages whose modules declare keys of their own
 PRECISIONS = ("fp32", "fp16", "amp", "bf16")
@@ -77,6 +77,7 @@ def extend_cfg(cfg: CfgNode) -> CfgNode:
     Returns:
         ``cfg`` itself.
     """
+    explain_unknown_keys(declared)
     for key, setting in declared().items():
         node = cfg
         *parents, leaf = key.split(".")
@@ -168,10 +169,7 @@ def _merge(cfg: CfgNode, values: dict[str, Any], where: str) -> None:
             inside = [name for name in sorted(known) if name.startswith(f"{key}.")]
             if inside:
                 raise ValueError(f"{key} in {where} is {value!r}, but it is a group of settings such as {inside[0]}")
-            near = difflib.get_close_matches(key, known, n=3, cutoff=0.5)
-            near = near or [name for name in sorted(known) if name.endswith("." + key.split(".")[-1])][:3]
-            hint = f"; did you mean {' or '.join(near)}?" if near else ""
-            raise ValueError(f"unknown configuration key {key} in {where}{hint}")
+            raise ValueError(f"unknown configuration key {key} in {where}{hint(key, known)}")
         _set(cfg, key, value, where)
 
 

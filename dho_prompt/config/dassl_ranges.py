@@ -100,7 +100,7 @@ _NODES: dict[str, dict[str, Range]] = {
         "WARMUP_RECOUNT": SWITCH,
     },
     "TRAIN": {
-        "CHECKPOINT_FREQ": Whole(1, EPOCHS, 0, "keep the last one only"),
+        "CHECKPOINT_FREQ": Whole(-1, EPOCHS, 0, "keep the last one only, as -1"),
         "PRINT_FREQ": Whole(1, MOST),
         "COUNT_ITER": Choice(("train_x", "train_u", "smaller_one")),
     },

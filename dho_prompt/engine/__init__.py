@@ -84,6 +84,10 @@ def register_trainer(cls: Any) -> Any:
     Raises:
         ValueError: the name belongs to another class.
     """
+    from dho_prompt.config import declared  # needs yacs, whose absence is named above
+    from dho_prompt.config.unknown import explain_unknown_keys
+
+    explain_unknown_keys(declared)
     name = cls.__name__
     if name not in TRAINER_REGISTRY.registered_names():
         TRAINER_REGISTRY._do_register(name, cls)

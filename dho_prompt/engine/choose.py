@@ -10,7 +10,7 @@ from typing import Any
 
 VARIABLE = "DHO_PROMPT_ENGINE"
 WORKS_WITH = "Dassl 0.6.3 is known to work here, on torch 2.1.2 with numpy 1.26 and on torch 2.15 with numpy 2.4"
-_NEEDS = "It needs wilds 1.2.2, gdown, scipy, scikit-learn, yacs and tabulate"
+_NEEDS = "It needs wilds (2.0 works), gdown, scipy, scikit-learn, yacs and tabulate"
 
 
 def choose_engine() -> str:

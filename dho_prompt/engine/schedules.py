@@ -74,6 +74,11 @@ def build_lr_scheduler(optimizer: Optimizer, optim_cfg: Any) -> Schedule:
         ValueError: the schedule or the warm-up type is unknown.
         TypeError: STEPSIZE does not suit the schedule.
     """
+    return Schedule(optimizer, rates_by_epoch(optim_cfg))
+
+
+def rates_by_epoch(optim_cfg: Any) -> Callable[[int, float], float]:
+    """(epoch from 0, base rate) to the rate, under an ``OPTIM`` node; errors as :func:`build_lr_scheduler`."""
     share = _share_of_base_rate(optim_cfg)
     warmup_epochs = max(optim_cfg.WARMUP_EPOCH, 0)
     warmup = _warmup(optim_cfg) if warmup_epochs else None
@@ -84,7 +89,7 @@ def build_lr_scheduler(optimizer: Optimizer, optim_cfg: Any) -> Schedule:
             return warmup(epoch, base_lr)
         return base_lr * share(start, start + epoch - warmup_epochs)
 
-    return Schedule(optimizer, rate)
+    return rate
 
 
 def warmup_cosine(optimizer: Optimizer, warmup_steps: int, total_steps: int) -> Schedule:

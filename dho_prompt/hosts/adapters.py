@@ -8,7 +8,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from dho_prompt.clip.loading import LoadedCLIP, load_clip
+from dho_prompt.clip.loading import LoadedCLIP, clip_of_weights, load_clip
+from dho_prompt.hosts.clips_seen import weights_in
 
 
 class Adapter:
@@ -97,10 +98,16 @@ class Adapter:
         return any(len(weight) == trainer.num_classes for weight in trained)
 
     def student_clip(self, trainer: Any) -> LoadedCLIP:
-        """The CLIP that the host started from: its text tower starts the KD head, and its sizes give the head's."""
-        name = trainer.cfg.MODEL.BACKBONE.NAME
-        weights = _archive_of_host(trainer.host, name) or trainer.cfg.MODEL.BACKBONE.WEIGHTS
-        return load_clip(name, weights, "fp32", trainer.device)
+        """The CLIP that the host started from: its text tower starts the KD head, and its sizes give the head's.
+
+        It is the one whose weights the host gave OpenAI's builder, whatever its size; a host that builds another way
+        started from that of MODEL.BACKBONE.
+        """
+        node, device = trainer.cfg.MODEL.BACKBONE, trainer.device
+        weights = weights_in(trainer.clips_seen, self.image_encoder(trainer))
+        if weights is not None:
+            return clip_of_weights(weights, node.NAME, f"what {trainer.host.__name__} loaded", device)
+        return load_clip(node.NAME, node.WEIGHTS, "fp32", device)
 
 
 class KDPLAdapter(Adapter):
@@ -135,6 +142,31 @@ class PromptKDAdapter(Adapter):
         return scale * image_features @ text_features.t()
 
 
+class FirstOutput(Adapter):
+    """For image towers that return the image features first, then others: PLOT (Chen et al., ICLR 2023) and MMRL."""
+
+    def features(self, output: Any) -> Tensor:
+        return output[0]
+
+
+class MMRLAdapter(FirstOutput):
+    """MMRL (Guo and Gu, CVPR 2025): its test takes the fused logits for the classes that it was trained on."""
+
+    def fused(self, cfg: Any) -> bool:
+        """Whether its test of this data set takes the fused logits or those of the class token."""
+        by_task = {"B2N": cfg.DATASET.SUBSAMPLE_CLASSES == "base", "FS": True, "CD": cfg.DATASET.NAME == "ImageNet"}
+        if cfg.TASK not in by_task:
+            raise ValueError(f"TASK is {cfg.TASK!r}; MMRL's test knows {', '.join(by_task)}")
+        return by_task[cfg.TASK]
+
+    def check(self, cfg: Any) -> None:
+        super().check(cfg)
+        self.fused(cfg)
+
+    def logits(self, trainer: Any, images: Tensor) -> Tensor:
+        return trainer.model(images)[2 if self.fused(trainer.cfg) else 0]
+
+
 ADAPTERS: dict[str, Adapter] = {
     "CoOp": Adapter(node="COOP", class_bound="CSC"),
     "CoCoOp": Adapter(class_bound=False),
@@ -148,6 +180,8 @@ ADAPTERS: dict[str, Adapter] = {
     # its step in PREC amp forgets to ask the model for a loss
     "VPT": Adapter(precisions=("fp16", "fp32"), node="VPT", class_bound=False),
     "PromptKD": PromptKDAdapter(precisions=("fp16",), node="PROMPTKD", class_bound=False),
+    "PLOT": FirstOutput(node="PLOT", class_bound="CSC"),
+    "MMRL": MMRLAdapter(class_bound=False),
     "CoOp_KDPL": KDPLAdapter(class_bound="CSC"),
     "CoCoOp_KDPL": KDPLAdapter(),
     "VPT_KDPL": KDPLAdapter(),
@@ -173,11 +207,3 @@ def _module_at(trainer: Any, path: str, what: str) -> nn.Module:
         f'with_dho({trainer.host.__name__}, dho_prompt.hosts.adapters.Adapter({what}="<attribute path>")), whose '
         "docstring shows how"
     )
-
-
-def _archive_of_host(host: type, name: str) -> str:
-    """The file that a host with a vendored OpenAI clip loaded its weights from, or ""."""
-    clip = host.build_model.__globals__.get("clip")
-    if name in getattr(clip, "_MODELS", {}) and hasattr(clip, "_download"):
-        return clip._download(clip._MODELS[name])
-    return ""

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from dho_prompt.config import check_extended
 from dho_prompt.data.batches.batch import Batch
@@ -25,9 +25,13 @@ from dho_prompt.distill.dho import DHO
 from dho_prompt.engine import load_strictly
 from dho_prompt.engine.rng import untouched_rng
 from dho_prompt.hosts.adapters import Adapter
+from dho_prompt.hosts.clips_seen import clips_seen
 from dho_prompt.hosts.errors import dassl_may_break, gpu_needed
 from dho_prompt.hosts.head_rate import RisingLoss, safe_rate
+from dho_prompt.hosts.imports import imports_explained
 from dho_prompt.hosts.injection import FeatureTap, add_loss, outputs_changed
+from dho_prompt.hosts.moved import SecondPass, refuse_another_device, refuse_another_model
+from dho_prompt.hosts.names_used import counts_epochs
 from dho_prompt.hosts.own import check_same_view, defines, on_device, report_skipped
 from dho_prompt.hosts.refused import refuse_settings
 from dho_prompt.hosts.repairs import repaired
@@ -44,13 +48,15 @@ class HostTrainer(Run):
     """
 
     distils = True
+    host_builds_optimizers = True
     host: type
     adapter: Adapter
     objective: DHO
     _host_models_only = False
+    clips_seen: list[dict[str, Tensor]]  # weights of the CLIPs that the host built, while its model is built
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        with dassl_may_break(self.host):
+        with dassl_may_break(self.host), imports_explained(self.host.__name__):
             super().__init__(*args, **kwargs)
 
     def train(self, *args: Any) -> None:
@@ -91,16 +97,17 @@ class HostTrainer(Run):
     # Parts
 
     def build_method(self) -> CLIPStudent:
-        with repaired(self.host, "build_model"), gpu_needed(self.host):
+        with repaired(self.host, "build_model"), gpu_needed(self.host), clips_seen() as self.clips_seen:
             self.host.build_model(self)
-        if isinstance(self.adapter.model(self), nn.DataParallel):
-            raise ValueError(f"{self.host.__name__} put its model in DataParallel; DHO joins a step on one device only")
+        refuse_another_model(self, self.adapter.model(self))
         self.tap = FeatureTap(self.adapter.image_encoder(self))
         for attribute in self.adapter.state:
             if not hasattr(self, attribute):
                 raise ValueError(f"{self.host.__name__} has no self.{attribute}, which its adapter names as its state")
         with untouched_rng():
-            return CLIPStudent(self.adapter.student_clip(self))
+            student = CLIPStudent(self.adapter.student_clip(self))
+        self.clips_seen = []  # they are large
+        return student
 
     def precision(self, cfg: Any) -> str:
         """Of the image tower's weights: fp32, fp16 or bf16."""
@@ -112,6 +119,10 @@ class HostTrainer(Run):
         """The host's models that train something with a row for each class, such as CoOp's class-specific contexts."""
         own = [name for name in self.get_model_names() if name != KD_HEAD]
         return [name for name in own if self.adapter.is_class_bound(self, self._models[name])]
+
+    @property
+    def fixed_epochs(self) -> str:
+        return f"{self.host.__name__}'s own code uses their number" if counts_epochs(self.host) else ""
 
     @contextmanager
     def host_models_only(self) -> Iterator[None]:
@@ -158,7 +169,12 @@ class HostTrainer(Run):
         if teaches_nothing(self.cfg):
             with self.host_models_only(), gpu_needed(self.host):
                 return super().forward_backward(batch)
+        model = self.adapter.model(self)
+        if self.batch_idx == 0:
+            refuse_another_model(self, model)
+        self._follow_tower()
         joined: list[Terms] = []
+        seconds: list[SecondPass] = []
         scale = self._gradient_scale()
         supervised, distilled = self.objective.loss.weights
         self._optims[KD_HEAD].zero_grad()
@@ -171,14 +187,24 @@ class HostTrainer(Run):
                 joined.append(self._distilled(batch))
                 loss = joined[0].total
                 self.detect_anomaly(loss)
-            return add_loss(output, loss, supervised, distilled * scale, shared=self._features().requires_grad)
+                seconds.append(SecondPass(model, self.objective.head))
+            shared = self._features().requires_grad
+            if shared and loss is None:
+                seconds[0].refuse(self.host.__name__)
+            return add_loss(output, loss, supervised, distilled * scale, shared=shared)
 
-        hooks = outputs_changed(self.adapter.model(self), join)
+        hooks = outputs_changed(model, join)
         with self.host_models_only(), gpu_needed(self.host), self.tap, hooks:
             summary = super().forward_backward(batch)
         self._update_head(scale)
         self._kd_loss.add(joined[0].total.item())
         return {**summary, **{name: term.item() for terms in joined for name, term in terms.parts.items()}}
+
+    def _follow_tower(self) -> None:
+        """Tap the image tower wherever it is by now: a host may wrap its model after build_model."""
+        tower = self.adapter.image_encoder(self)
+        if tower is not self.tap.encoder:
+            self.tap = FeatureTap(tower)
 
     def _gradient_scale(self) -> float:
         scaler = getattr(self, "scaler", None)
@@ -218,6 +244,7 @@ class HostTrainer(Run):
                 f"the image tower of {self.host.__name__} gives {shape}, the KD head takes {expected}; write an "
                 "adapter whose features() returns the image features"
             )
+        refuse_another_device(self.host.__name__, features, self.objective.head)
         return features
 
     def _update_head(self, scale: float) -> None:
@@ -239,6 +266,7 @@ class HostTrainer(Run):
     # Inference
 
     def predict(self, images: Tensor) -> dict[str, Tensor]:
+        self._follow_tower()
         with self.tap:
             host_logits = self.adapter.logits(self, images)
         logits = self.objective.logits(self._features(), host_logits)

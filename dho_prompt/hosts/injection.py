@@ -11,12 +11,26 @@ from torch import Tensor, nn
 
 
 class Call(NamedTuple):
-    """One call of a module: its first argument, its other ones, and what it returned."""
+    """One call of a module: its images, what came with them in the first argument, the others, what it returned.
+
+    Attributes:
+        images: the first argument, or the first part of it where it is a list or tuple (MMRL's towers take one).
+        beside: None, or that list or tuple.
+        args, kwargs: the other arguments.
+        output: what the module returned.
+    """
 
     images: Tensor
+    beside: list | tuple | None
     args: tuple
     kwargs: dict
     output: Any
+
+    def again(self, module: nn.Module, images: Tensor) -> Any:
+        """What the module gives for other images, called in the same way."""
+        images = images.to(self.images.device, self.images.dtype)
+        first = images if self.beside is None else type(self.beside)([images, *self.beside[1:]])
+        return module(first, *self.args, **self.kwargs)
 
 
 class FeatureTap:
@@ -25,8 +39,8 @@ class FeatureTap:
     Nothing stays on the encoder outside ``with tap:``.
 
     Args:
-        encoder: a module that takes images as its first argument. What else it is given (prompts, for example) is
-            kept with the call, with its place in the graph.
+        encoder: a module that takes images as its first argument, or as the first part of it. What else it is given
+            (prompts, for example) is kept with the call, with its place in the graph.
     """
 
     def __init__(self, encoder: nn.Module) -> None:
@@ -43,20 +57,22 @@ class FeatureTap:
 
     def _keep(self, encoder: nn.Module, args: tuple, kwargs: dict, output: Any) -> None:
         if self.call is None:
-            if not args:
+            beside = args[0] if args and isinstance(args[0], (list, tuple)) and args[0] else None
+            images = args[0] if args and beside is None else beside[0] if beside else None
+            if not isinstance(images, Tensor):
                 raise ValueError(
-                    f"{type(encoder).__name__} is called without images as its first argument; write an adapter"
+                    f"{type(encoder).__name__} is called without images as its first argument, or as the first part of "
+                    "it; write an adapter whose image_encoder names a module that is"
                 )
-            self.call = Call(args[0], args[1:], kwargs, output)
+            self.call = Call(images, beside, args[1:], kwargs, output)
 
     def encode(self, images: Tensor) -> Any:
         """The encoder's output for other images, with the further arguments of the call that was kept.
 
         Running statistics of batch normalisation stay those of the host's own calls.
         """
-        call = self.call
         with buffers_kept(self.encoder):
-            return self.encoder(images.to(call.images.device, call.images.dtype), *call.args, **call.kwargs)
+            return self.call.again(self.encoder, images)
 
 
 @contextmanager

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import inspect
-from types import CodeType
 from typing import Any
 
 from dho_prompt.engine import TrainerX
 from dho_prompt.hosts.adapters import Adapter
-from dho_prompt.hosts.own import defines
+from dho_prompt.hosts.names_used import names_in
+from dho_prompt.hosts.own import defines, is_engines
 
 # method: what it must come to, and what goes wrong otherwise
 THROUGH = {
@@ -30,8 +30,8 @@ BYPASSED = {
 class EngineTest:
     """Dassl's test in place of a host's own, for an adapter that says how the host predicts."""
 
-    def test(self, split: str | None = None) -> float:
-        return TrainerX.test(self, split)
+    def test(self, split: str | None = None, **more: Any) -> float:
+        return TrainerX.test(self, split, **more)
 
 
 def needs_engine_test(host: type, adapter: Adapter) -> bool:
@@ -82,24 +82,13 @@ def missing(host: type, method: str, names: tuple[str, ...]) -> list[str]:
             code = getattr(inspect.unwrap(function), "__code__", None)
             if code is None:
                 return []  # nothing can be said of it
-            if not defines_in(function):  # Dassl's, reached by super() or by name
+            if is_engines(inspect.unwrap(function)):  # Dassl's, reached by super() or by name
                 if current == method:
                     return []
                 break
-            found = _names(code)
+            found = names_in(code)
             used |= found
             if not ("super" in found and current in found):
                 break
         waiting += [name for name in used if name not in done and defines(host, name)]
     return [name for name in names if name not in used]
-
-
-def defines_in(function: Any) -> bool:
-    """Whether a function is a host's, not the engine's."""
-    module = getattr(inspect.unwrap(function), "__module__", "") or ""
-    return not module.startswith(("dassl.", "dho_prompt.engine", "dho_prompt.runs"))
-
-
-def _names(code: CodeType) -> set[str]:
-    inner = [_names(constant) for constant in code.co_consts if isinstance(constant, CodeType)]
-    return set(code.co_names).union(*inner)

@@ -41,7 +41,13 @@ def check_same_view(crop: SharedCrop, transform: Callable[[Image.Image], Any]) -
 def defines(host: type, method: str) -> bool:
     """Whether a method is the host's, not the engine's."""
     defined = next((cls for cls in host.__mro__ if method in vars(cls)), None)
-    return defined is not None and not defined.__module__.startswith(("dassl.", "dho_prompt.engine", "dho_prompt.runs"))
+    return defined is not None and not is_engines(defined)
+
+
+def is_engines(part: Any) -> bool:
+    """Whether a class or function is the engine's (or Python's own), not a host's."""
+    module = getattr(part, "__module__", "") or ""
+    return module.startswith(("dassl.", "dho_prompt.engine", "dho_prompt.runs")) or module == "builtins"
 
 
 def report_skipped(model: nn.Module, weights: dict[str, Tensor], path: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -48,6 +49,32 @@ def repaired(host: type, method: str, read: dict[str, Any] | None = None) -> Ite
     finally:
         for namespace, name, theirs in done:
             namespace[name] = theirs
+
+
+def repair() -> list[str]:
+    """Let a host's own trainers run too, on a torch that Dassl does not know: call it behind train.py's imports.
+
+    In every module that is imported by now, Dassl's functions that break are replaced by ours for good: its warm-up is
+    not built on torch 2.7 and later, and its checkpoints are not opened on 2.6 and later.
+
+    Returns:
+        What was replaced, as ``module.name``.
+
+    Example: in train.py, behind its imports::
+
+        from dho_prompt.hosts.repairs import repair
+        repair()  # --trainer CoOp runs
+    """
+    done = []
+    for module in list(sys.modules.values()):
+        for name, ours in {**REPAIRS, "load_checkpoint": load_checkpoint}.items():
+            theirs = getattr(module, "__dict__", {}).get(name)
+            if (getattr(theirs, "__module__", None) or "").split(".")[0] == "dassl":
+                setattr(module, name, ours)
+                done.append(f"{module.__name__}.{name}")
+    if done:
+        print(f"dho_prompt stands in for {', '.join(sorted({name.split('.')[-1] for name in done}))} of Dassl's")
+    return done
 
 
 def _read_once(read: dict[str, Any], fpath: str) -> Any:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dho_prompt.config import declared
+from dho_prompt.config.unknown import explain_unknown_keys
 from dho_prompt.engine import ENGINE, TRAINER_REGISTRY, TrainerX
 from dho_prompt.hosts.adapters import Adapter, adapter_for
 from dho_prompt.hosts.host_trainer import HostTrainer
+from dho_prompt.hosts.imports import refuse_two_checkouts
 from dho_prompt.hosts.overridden import EngineTest, needs_engine_test, refuse_overridden
 from dho_prompt.training.run import Run
 
@@ -17,7 +20,8 @@ def with_dho(host: type, adapter: Adapter | None = None, name: str | None = None
     Args:
         host: a trainer class on Dassl's TrainerX: CoOp, CoCoOp, MaPLe, PromptSRC, IVLP, VPT or a relative.
         adapter: where the host keeps its model and image tower, if not in ``self.model.image_encoder``.
-        name: what TRAINER.NAME selects it by; default the host's name followed by DHO.
+        name: what TRAINER.NAME selects it by; default the host's name followed by DHO. The host's own name puts the
+            new class in its place, for code that compares TRAINER.NAME.
 
     Returns:
         The new class, registered.
@@ -40,11 +44,13 @@ def with_dho(host: type, adapter: Adapter | None = None, name: str | None = None
         )
     if issubclass(host, Run):
         raise ValueError(f"{host.__name__} has the DHO pathway already")
+    explain_unknown_keys(declared)
+    refuse_two_checkouts(host)
     adapter = adapter_for(host) if adapter is None else adapter
     refuse_overridden(host, adapter)
     name = f"{host.__name__}DHO" if name is None else name
-    if name in TRAINER_REGISTRY.registered_names():
-        taken = TRAINER_REGISTRY.get(name)
+    taken = TRAINER_REGISTRY.get(name) if name in TRAINER_REGISTRY.registered_names() else None
+    if taken not in (None, host):
         raise ValueError(
             f"a trainer named {name} is registered already ({taken.__module__}.{taken.__qualname__}); choose another "
             f'by with_dho({host.__name__}, name="...")'
@@ -57,5 +63,5 @@ def with_dho(host: type, adapter: Adapter | None = None, name: str | None = None
     }
     bases = (HostTrainer, EngineTest, host) if needs_engine_test(host, adapter) else (HostTrainer, host)
     plugged = type(name, bases, members)
-    TRAINER_REGISTRY._do_register(name, plugged)
+    TRAINER_REGISTRY._do_register(name, plugged, force=taken is host)
     return plugged

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 from dho_prompt.config import differences
 from dho_prompt.data.choose.splits import read_record
 from dho_prompt.files import PathLike, read_json, write_json
+from dho_prompt.runs.longer import is_longer, why_not_longer
 
 CONFIG, SPLIT, MIX, RESULTS, EVALUATION = "config.json", "split.json", "mix.json", "results.json", "evaluation.json"
 
@@ -67,7 +69,7 @@ def run_state(folder: PathLike, settings: dict[str, Any]) -> str:
         settings: the configuration as nested dicts (:func:`dho_prompt.config.plain`).
 
     Returns:
-        ``new``, ``interrupted`` or ``finished``.
+        ``new``, ``interrupted`` (also one that gets more epochs) or ``finished``.
 
     Raises:
         ValueError: the folder holds a run of another configuration; the message lists the differences.
@@ -75,8 +77,10 @@ def run_state(folder: PathLike, settings: dict[str, Any]) -> str:
     folder = Path(folder)
     if not (folder / CONFIG).exists():
         return "new"
-    refuse_other_run(read_config(folder), settings, folder)
-    return "finished" if _has_results(folder) else "interrupted"
+    before = read_config(folder)
+    refuse_other_run(before, settings, folder)
+    same = before["OPTIM"].get("MAX_EPOCH") == settings["OPTIM"].get("MAX_EPOCH")
+    return "finished" if same and _has_results(folder) else "interrupted"
 
 
 def _has_results(folder: Path) -> bool:
@@ -90,19 +94,27 @@ def _has_results(folder: Path) -> bool:
     return True
 
 
-def refuse_other_run(before: dict[str, Any], after: dict[str, Any], folder: PathLike, own: bool = True) -> None:
+def refuse_other_run(
+    before: dict[str, Any], after: dict[str, Any], folder: PathLike, own: bool = True, fixed: str = ""
+) -> None:
     """Compare the configuration of what lies in a folder with that of the run that is about to go on from there.
+
+    More epochs are the same run where those that are done would have been the same (:mod:`dho_prompt.runs.longer`).
 
     Args:
         before, after: configurations as nested dicts.
         folder: where the former was found.
         own: whether the run writes there too; from another run's folder it may go on with other settings, which are
             printed.
+        fixed: what of the trainer depends on OPTIM.MAX_EPOCH, in words.
 
     Raises:
         ValueError: they differ in the run's own folder; the message lists the differences.
     """
     changed = differences(binding(before), binding(after))
+    if own and is_longer(changed, before, after):
+        _refuse_longer(before, after, folder, fixed)
+        return
     shown = "\n  ".join(changed[:12] + ([f"and {len(changed) - 12} more"] if len(changed) > 12 else []))
     if changed and own:
         raise ValueError(
@@ -113,11 +125,30 @@ def refuse_other_run(before: dict[str, Any], after: dict[str, Any], folder: Path
         print(f"{folder} was trained with other settings (their value -> this run's):\n  {shown}")
 
 
+def _refuse_longer(before: dict[str, Any], after: dict[str, Any], folder: PathLike, fixed: str) -> None:
+    why = why_not_longer(before, after, fixed)
+    if why:
+        old, new = (settings["OPTIM"]["MAX_EPOCH"] for settings in (before, after))
+        others = "" if fixed else f", go on in another one at the rates of the longer run (--resume {folder})"
+        raise ValueError(
+            f"{folder} holds a run of {old} epochs, and OPTIM.MAX_EPOCH is {new}: it cannot be made longer in its own "
+            f"folder, because {why}, so that the first {old} epochs of a run of {new} are others. Train a new run in "
+            f"another output folder{others}, or set OPTIM.MAX_EPOCH {old}"
+        )
+
+
 def begin_run(folder: PathLike, settings: dict[str, Any]) -> str:
-    """:func:`run_state`, and the configuration is written down for a new run."""
+    """:func:`run_state`, and the configuration is written down for a run that is new or gets more epochs."""
+    folder = Path(folder)
     state = run_state(folder, settings)
     if state == "new":
-        write_json(Path(folder) / CONFIG, settings)
+        write_json(folder / CONFIG, settings)
+    elif is_longer(differences(binding(before := read_config(folder)), binding(settings)), before, settings):
+        epochs = before["OPTIM"]["MAX_EPOCH"]
+        print(f"{folder} holds a run of {epochs} epochs, which goes on to {settings['OPTIM']['MAX_EPOCH']}")
+        if (folder / RESULTS).exists():  # first, so that the longer run never counts as finished by it
+            os.replace(folder / RESULTS, folder / f"results-{epochs}-epochs.json")
+        write_json(folder / CONFIG, settings)
     return state
 
 

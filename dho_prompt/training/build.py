@@ -65,6 +65,16 @@ def check_clip(key: str, node: Any) -> None:
             find_weights(spec, node.WEIGHTS)
 
 
+def find_named(key: str, node: Any) -> None:
+    """See that the weights of NAME and WEIGHTS of a node are on this machine; they are fetched where they are not.
+
+    Raises:
+        FileNotFoundError, ValueError: they are not, and cannot be.
+    """
+    with _naming(key, node):
+        find_weights(resolve_name(node.NAME), node.WEIGHTS)
+
+
 def load_named(key: str, node: Any, precision: str, device: torch.device) -> LoadedCLIP:
     """:func:`~dho_prompt.clip.loading.load_clip` for NAME and WEIGHTS of a node."""
     with _naming(key, node):

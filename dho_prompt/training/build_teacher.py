@@ -10,13 +10,14 @@ import torch
 
 from dho_prompt.clip.loading import load_clip
 from dho_prompt.clip.names import resolve_name
+from dho_prompt.clip.weights import find_weights
 from dho_prompt.runs.folder import read_config
 from dho_prompt.teachers.average import AverageTeacher
 from dho_prompt.teachers.base import Teacher
 from dho_prompt.teachers.prompts import PromptTeacher, checkpoint_file, load_prompts
 from dho_prompt.teachers.tip_adapter import TipAdapterTeacher, is_tip_adapter, read_tip_adapter
 from dho_prompt.teachers.zeroshot import ZeroShotTeacher
-from dho_prompt.training.build import check_clip, load_named, prompt_templates, weight_precision
+from dho_prompt.training.build import check_clip, find_named, load_named, prompt_templates, weight_precision
 from dho_prompt.training.trained_teacher import is_own_run, is_run, load_run
 
 
@@ -49,6 +50,22 @@ def check_teacher(cfg: Any) -> None:
     for name in (of_seed(name, cfg) for name in node.ALSO):
         if not is_run(name):
             resolve_name(name)
+
+
+def find_teacher(cfg: Any) -> None:
+    """See that the weights of every teacher are on this machine; they are fetched where they are not.
+
+    Raises:
+        FileNotFoundError, ValueError: they are not, and cannot be.
+    """
+    check_teacher(cfg)
+    node = cfg.TRAINER.DHO.TEACHER
+    path = of_seed(node.CHECKPOINT, cfg)
+    if not path or is_tip_adapter(path) or not is_own_run(path):  # else the run says which CLIP it is on
+        find_named("TRAINER.DHO.TEACHER", node)
+    for name in (of_seed(name, cfg) for name in node.ALSO):
+        if not is_run(name):
+            find_weights(resolve_name(name))
 
 
 def build_teacher(cfg: Any, classnames: Sequence[str], precision: str, device: torch.device) -> Teacher:

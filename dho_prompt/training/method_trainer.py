@@ -112,6 +112,12 @@ class MethodTrainer(Run, TrainerX):
         return student
 
     @property
+    def fixed_epochs(self) -> str:
+        kind = type(self.model)
+        counts = any(getattr(kind, name) is not getattr(Method, name) for name in ("before_training", "after_epoch"))
+        return f"{kind.__name__} takes all its epochs together" if counts else ""
+
+    @property
     def class_bound(self) -> Sequence[str]:
         return self.model.class_bound
 

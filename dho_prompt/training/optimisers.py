@@ -10,21 +10,26 @@ from torch.optim import Optimizer
 from dho_prompt.engine import build_optimizer
 
 
-def optimizer_of(module: nn.Module, optim_cfg: Any, learning_rate: float = 0.0) -> tuple[Optimizer, Any]:
+def optimizer_of(
+    module: nn.Module, optim_cfg: Any, learning_rate: float = 0.0, staged: bool = True
+) -> tuple[Optimizer, Any]:
     """Build the optimiser that an OPTIM node describes.
 
     Args:
         module: what it trains.
         optim_cfg: the ``OPTIM`` node; with DECAY_ALL False biases and normalisations are not decayed.
         learning_rate: replaces OPTIM.LR; 0 takes it.
+        staged: follow STAGED_LR; False where it names layers of another module.
 
     Returns:
         The optimiser, and the node that its schedule is built from.
     """
     settings = optim_cfg.clone()
+    settings.defrost()
     if learning_rate:
-        settings.defrost()
         settings.LR = learning_rate
+    if not staged:
+        settings.STAGED_LR = False
     optimizer = build_optimizer(module, settings)
     if not getattr(settings, "DECAY_ALL", True):
         spare_biases(optimizer)

@@ -37,7 +37,14 @@ from dho_prompt.runs.saved_classes import refuse_other_classes, rows_of
 from dho_prompt.students.base import Student
 from dho_prompt.teachers.base import Teacher
 from dho_prompt.training.build_objective import build_objective
-from dho_prompt.training.build_teacher import build_teacher, describe_teacher, teaches_nothing
+from dho_prompt.training.build_teacher import (
+    build_teacher,
+    check_teacher,
+    describe_teacher,
+    find_teacher,
+    teaches_nothing,
+)
+from dho_prompt.training.evaluating import evaluates_only
 from dho_prompt.training.loaders import labelled_batches, pair_batches, test_loader, unlabelled_images
 from dho_prompt.training.optimisers import optimizer_of
 
@@ -59,6 +66,7 @@ class Run(Resumable):
     """
 
     distils = False
+    host_builds_optimizers = False
     evaluation_file = folder.EVALUATION  # in the output folder; what an evaluation of a trained run writes
 
     crop: SharedCrop
@@ -86,6 +94,11 @@ class Run(Resumable):
         raise NotImplementedError
 
     @property
+    def fixed_epochs(self) -> str:
+        """What of the trainer depends on OPTIM.MAX_EPOCH besides its schedule, in words, so that a run cannot go on."""
+        return ""
+
+    @property
     def class_bound(self) -> Sequence[str]:
         """Which of the method's registered models have a part for each class, which means nothing for others."""
         return ()
@@ -105,6 +118,13 @@ class Run(Resumable):
         if cfg.DATALOADER.K_TRANSFORMS != 1:
             raise ValueError(f"DATALOADER.K_TRANSFORMS is {cfg.DATALOADER.K_TRANSFORMS}; these trainers take 1")
         check_settings(cfg, *READ_IN_HOSTS, *(["TRAINER.DHO"] if self.distils else []))
+        if self._will_distil(cfg):
+            check_teacher(cfg)
+
+    def _will_distil(self, cfg: Any) -> bool:
+        """Whether the run that is being built will ask something of a teacher."""
+        taught = self.distils and cfg.TRAINER.DHO.OBJECTIVE != "ce" and not teaches_nothing(cfg)
+        return taught and not evaluates_only()
 
     def build_data_loader(self) -> None:
         cfg = self.cfg
@@ -134,6 +154,8 @@ class Run(Resumable):
     # Parts
 
     def build_model(self) -> None:
+        if self._will_distil(self.cfg):
+            find_teacher(self.cfg)  # so one that is missing is reported before a student is loaded
         student = self.build_method()
         with untouched_rng():  # the method draws the same with and without an objective of ours
             search = searches(*self._validation)
@@ -154,7 +176,9 @@ class Run(Resumable):
 
     def build_optimizer(self, name: str, learning_rate: float = 0.0) -> None:
         """Give a registered module its optimiser and schedule, anew where it has them; 0 takes OPTIM.LR."""
-        optimizer, settings = optimizer_of(self._models[name], self.cfg.OPTIM, learning_rate)
+        optimizer, settings = optimizer_of(
+            self._models[name], self.cfg.OPTIM, learning_rate, staged=not self.host_builds_optimizers
+        )
         self._optims[name], self._scheds[name] = optimizer, self.build_schedule(optimizer, settings)
 
     # Training
@@ -222,12 +246,13 @@ class Run(Resumable):
         return self.evaluation.add(self._logits(input), self._labels, self.objective.predict)
 
     @torch.no_grad()
-    def test(self, split: str | None = None) -> float:
+    def test(self, split: str | None = None, **more: Any) -> float:
+        """Dassl's test, with what else a fork of Dassl gives it."""
         if split is None and self._mix_is_due:
             self._mix_is_due = False
             self.choose_mix()
         self.evaluation.begin()
-        accuracy = super().test(split)
+        accuracy = super().test(split, **more)
         if split is None:
             self.evaluation.end(self.cfg.TEST.SPLIT)
         if split is None and self.evaluated is not None:
@@ -269,7 +294,8 @@ class Run(Resumable):
             refuse_other_classes(checkpoints[name], path, self.evaluation.classes)
         saved = (next(iter(checkpoints.values())).get("trainer") or {}).get("extra", {}).get("config")
         if saved is not None:
-            folder.refuse_other_run(saved, plain(self.cfg), directory, own=directory != self.cfg.RESUME)
+            own = directory != self.cfg.RESUME
+            folder.refuse_other_run(saved, plain(self.cfg), directory, own, self.fixed_epochs)
         super()._restore_all(directory, file_name, checkpoints)
 
     def large_state(self) -> dict[str, Any]:

@@ -96,3 +96,31 @@ def test_further_images_leave_the_running_statistics(training):
     both = torch.autograd.grad(output.square().sum() + further.sum(), weight, retain_graph=True)[0]
     parts = [torch.autograd.grad(part, weight)[0] for part in (tower(images).square().sum(), further.sum())]
     assert torch.allclose(both, sum(parts), atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["plain", "list", "tuple"])
+def test_further_images_are_encoded_as_the_first_were(kind):
+    class Tower(torch.nn.Module):
+        def forward(self, inputs, *args, gain=1.0):
+            images, *beside = inputs if isinstance(inputs, (list, tuple)) else [inputs]
+            return gain * images.flatten(1) + sum(beside) + sum(args)
+
+    def first(images):
+        return {"plain": images, "list": [images, prompts], "tuple": (images, prompts, 2 * prompts)}[kind]
+
+    prompts = torch.tensor([3.0, -1.0], requires_grad=True)
+    images, more = torch.tensor([[1.0, 2.0], [0.5, -4.0]]), torch.tensor([[7.0, 8.0]])
+    tap = FeatureTap(Tower())
+    with tap:
+        output = tap.encoder(first(images), 0.25, gain=2.0)
+        tap.encoder(first(more))  # a second call is not kept
+    assert torch.equal(tap.call.images, images) and tap.call.output is output
+    found = tap.encode(more)
+    assert torch.equal(found, tap.encoder(first(more), 0.25, gain=2.0)) and found.requires_grad == (kind != "plain")
+
+
+@pytest.mark.parametrize("args", [(), ([],), ({"images": 1},), ([None, torch.zeros(1)],)])
+def test_a_tower_without_images_in_front_is_refused(args):
+    tap = FeatureTap(torch.nn.Identity())
+    with pytest.raises(ValueError, match="Identity is called without images as its first argument, or as the first"):
+        tap._keep(tap.encoder, args, {}, None)

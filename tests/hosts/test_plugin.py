@@ -352,10 +352,19 @@ def test_the_hosts_own_load_model_sees_its_models_only(build, tmp_path):
 # What is refused
 
 
+class InPlace(LossStep):
+    """Put where the host was."""
+
+
 def test_names(build):
     with pytest.raises(ValueError, match=r"LossStepDHO is registered already.*name="):
         with_dho(LossStep)
     assert with_dho(LossStep, name="Another").__name__ == "Another"
+    engine.TRAINER_REGISTRY._do_register("InPlace", InPlace)
+    plugged = with_dho(InPlace, name="InPlace")
+    assert engine.TRAINER_REGISTRY.get("InPlace") is plugged and plugged.host is InPlace
+    with pytest.raises(ValueError, match="InPlace is registered already"):
+        with_dho(LossStep, name="InPlace")
     assert engine.TRAINER_REGISTRY.get("Another").host is LossStep
     with pytest.raises(ValueError, match="has the DHO pathway already"):
         with_dho(PLUGGED[LossStep], name="Twice")

@@ -36,8 +36,8 @@ class Registry:
         self._do_register(obj.__name__, obj)
         return obj
 
-    def _do_register(self, name: str, obj: Any) -> None:
-        if name in self._entries:
+    def _do_register(self, name: str, obj: Any, force: bool = False) -> None:
+        if name in self._entries and not force:
             taken = self._entries[name]
             raise KeyError(
                 f"{self._name} '{name}' is already registered by {taken.__module__}; choose another class name"
