@@ -58,7 +58,7 @@ MODELS = {
     "digit-pairs-teacher": {
         "image_size": 48,
         "vision": {"image_size": 48, "layers": [1, 1, 1, 1], "width": 16, "head_width": 64},
-        "steps": (150, 1100, 400),
+        "steps": (150, 1300, 500),
     },
     "digit-pairs-student": {
         "image_size": SIZE,
