@@ -139,12 +139,12 @@ class HostTrainer(Run):
 
     def _take_teacher(self) -> None:
         super()._take_teacher()
-        self._kd_loss, settings = RisingLoss(), self.cfg.OPTIM
-        limit = safe_rate(self.objective.head, self.objective.loss, 2 if self.pool else 1, settings)
-        if not self.cfg.TRAINER.DHO.HEAD_LR and limit < settings.LR:
+        self._kd_loss = RisingLoss()
+        limit = safe_rate(self.objective.head, self.objective.loss, 2 if self.pool else 1, self.cfg.OPTIM)
+        rate = self.cfg.OPTIM.LR
+        if not self.cfg.TRAINER.DHO.HEAD_LR and limit < rate:
             print(
-                f"The KD head learns at {limit:.2g}: at OPTIM.LR {settings.LR:g} its logits, with 1 / zeta "
-                f"{1 / float(self.objective.head.zeta):.3g}, can overshoot. TRAINER.DHO.HEAD_LR sets another rate"
+                f"The KD head learns at {limit:.2g}: OPTIM.LR {rate:g} can overshoot; TRAINER.DHO.HEAD_LR sets another"
             )
             self.build_optimizer(KD_HEAD, limit)
 

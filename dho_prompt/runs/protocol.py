@@ -5,26 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 
-def searches(search: str, has_val: bool, val_is_test: bool, taught: bool = True) -> bool:
-    """Whether alpha and beta are to be chosen on the validation set (``search``: TRAINER.DHO.SEARCH).
-
-    ``taught``: whether the KD head is trained at all, which with lambda 1 it is not; ``auto`` then searches nothing.
-    With ``on`` also where that is the test set; nothing is then chosen on it, and the record says so.
-    """
-    return search == "on" or (search == "auto" and taught and has_val and not val_is_test)
-
-
-def why_fixed(search: str, has_val: bool, val_is_test: bool, taught: bool = True) -> str:
-    """Why alpha and beta are not searched although SEARCH is not ``off``; "" if they are, or it is."""
-    if search == "off":
-        return ""
-    if val_is_test:
-        return "the validation set is the test set, so nothing is searched on it"
-    if search == "auto" and not taught:
-        return "the KD head is not trained"
-    return "" if has_val else "there is no validation set to search on"
-
-
 def refuse_choice_on_test(cfg: Any, has_val: bool, val_is_test: bool, distils: bool) -> None:
     """Refuse a configuration that chooses a checkpoint or a mix without validation images.
 

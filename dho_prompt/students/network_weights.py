@@ -35,7 +35,7 @@ def network_weights(name: NetworkName, weights: str = "") -> dict[str, Tensor] |
         return read_state_dict(path, kind=f"weights of {name.model}")
     if not name.tag:
         return None
-    return _from_timm(name) if name.library == "timm" else _from_torchvision(name)
+    return _from_timm(name) if name.package == "timm" else _from_torchvision(name)
 
 
 def _from_torchvision(name: NetworkName) -> dict[str, Tensor]:

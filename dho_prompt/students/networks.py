@@ -21,12 +21,12 @@ class NetworkName(NamedTuple):
     """A network and its weights.
 
     Attributes:
-        library: torchvision or timm.
+        package: torchvision or timm.
         model: the library's name of it.
         tag: which weights: torchvision's name of them, ``dino``, or timm's tag; "" starts from scratch.
     """
 
-    library: str
+    package: str
     model: str
     tag: str
 
@@ -91,7 +91,7 @@ def build_network(name: NetworkName, size: int, drop_path: float = 0.0) -> tuple
     Raises:
         ValueError: the network cannot be built so; the message says why.
     """
-    if name.library == "timm":
+    if name.package == "timm":
         network = _build_timm(name.model, size, drop_path)
         return network, _feature_size(network, size, name)
     from torchvision import models
@@ -132,7 +132,7 @@ def _feature_size(network: nn.Module, size: int, name: NetworkName) -> int:
         raise ValueError(f"{name.model} does not take images of {size} x {size} (INPUT.SIZE): {error}") from error
     network.train()
     if not isinstance(features, Tensor) or features.dim() != 2:
-        raise ValueError(f"{name.library}'s {name.model} does not end in one vector per image; take another network")
+        raise ValueError(f"{name.package}'s {name.model} does not end in one vector per image; take another network")
     return features.shape[1]
 
 

@@ -70,7 +70,7 @@ def _network_student(cfg: Any, name: Any, weights: str, drop_path: float) -> Net
     if side != other:
         raise ValueError(f"INPUT.SIZE is {tuple(cfg.INPUT.SIZE)}; networks take square images here")
     origin = weights or name.tag or "from scratch"
-    print(f"Building {name.library}'s {name.model} ({origin})")
+    print(f"Building {name.package}'s {name.model} ({origin})")
     network, features = build_network(name, side, drop_path)
     state = network_weights(name, weights)
     if state is not None:

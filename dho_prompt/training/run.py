@@ -22,14 +22,15 @@ from dho_prompt.data.choose.splits import keep_split, share_images, split_record
 from dho_prompt.data.classes import UnknownClasses
 from dho_prompt.distill.base import Objective
 from dho_prompt.distill.ce import CE
-from dho_prompt.engine import build_lr_scheduler, build_optimizer
+from dho_prompt.engine import build_lr_scheduler
 from dho_prompt.engine.rng import untouched_rng
 from dho_prompt.files import write_json
 from dho_prompt.runs import folder
 from dho_prompt.runs.evaluation import Evaluation, known_classes, logits_of, shifted_sets
 from dho_prompt.runs.finite import refuse_loss
 from dho_prompt.runs.lock import one_process
-from dho_prompt.runs.protocol import refuse_choice_on_test, searches, why_fixed
+from dho_prompt.runs.mix import searches, stored_mix, why_fixed
+from dho_prompt.runs.protocol import refuse_choice_on_test
 from dho_prompt.runs.record import result_record
 from dho_prompt.runs.resume import Resumable
 from dho_prompt.runs.saved_classes import refuse_other_classes, rows_of
@@ -37,8 +38,8 @@ from dho_prompt.students.base import Student
 from dho_prompt.teachers.base import Teacher
 from dho_prompt.training.build_objective import build_objective
 from dho_prompt.training.build_teacher import build_teacher, describe_teacher, teaches_nothing
-from dho_prompt.training.decay import spare_biases
 from dho_prompt.training.loaders import labelled_batches, pair_batches, test_loader, unlabelled_images
+from dho_prompt.training.optimisers import optimizer_of
 
 
 class Run(Resumable):
@@ -153,13 +154,7 @@ class Run(Resumable):
 
     def build_optimizer(self, name: str, learning_rate: float = 0.0) -> None:
         """Give a registered module its optimiser and schedule, anew where it has them; 0 takes OPTIM.LR."""
-        settings = self.cfg.OPTIM.clone()
-        if learning_rate:
-            settings.defrost()
-            settings.LR = learning_rate
-        optimizer = build_optimizer(self._models[name], settings)
-        if not getattr(settings, "DECAY_ALL", True):
-            spare_biases(optimizer)
+        optimizer, settings = optimizer_of(self._models[name], self.cfg.OPTIM, learning_rate)
         self._optims[name], self._scheds[name] = optimizer, self.build_schedule(optimizer, settings)
 
     # Training
@@ -294,7 +289,7 @@ class Run(Resumable):
     def load_model(self, directory: str, epoch: int | None = None) -> None:
         """Load a run; its mix is the configuration's or, with TRAINER.DHO.SEARCH on or auto, what the run searched."""
         if directory and self.objective.mix is not None and not self._training:
-            self.objective.mix = folder.stored_mix(directory, self.cfg.TRAINER.DHO) or self.objective.mix
+            self.objective.mix = stored_mix(directory, self.cfg.TRAINER.DHO) or self.objective.mix
         self.objective.use_all_heads()
         self.load_weights(directory, epoch)
         if directory and not self._training:  # the next test is an evaluation, which writes a file of its own

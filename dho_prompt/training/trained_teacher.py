@@ -13,7 +13,8 @@ from dho_prompt.data.classes import Classes
 from dho_prompt.distill.ce import CE
 from dho_prompt.engine import TRAINER_REGISTRY, get_cfg_default, load_checkpoint, load_strictly
 from dho_prompt.engine.checkpoint import BEST
-from dho_prompt.runs.folder import CONFIG, MIX, RESULTS, read_config, read_mix
+from dho_prompt.runs.folder import CONFIG, MIX, RESULTS, read_config
+from dho_prompt.runs.mix import read_mix
 from dho_prompt.runs.saved_classes import refuse_other_classes
 from dho_prompt.teachers.trained import TrainedTeacher
 
@@ -76,8 +77,8 @@ def load_run(path: str, classnames: Sequence[str], device: torch.device) -> Trai
             raise FileNotFoundError(f"{folder / name} has no checkpoint; the run's training command makes it")
         best = cfg.TEST.FINAL_MODEL == "best_val"
         file = str(folder / name / (BEST if best else pointer.read_text(encoding="utf-8").strip()))
-        checkpoint = load_checkpoint(file, weights=True)
-        refuse_other_classes(load_checkpoint(file), file, Classes(list(classnames)))
+        checkpoint = load_checkpoint(file)
+        refuse_other_classes(checkpoint, file, Classes(list(classnames)))
         load_strictly(module, checkpoint, file)
     if objective.mix is not None and (folder / MIX).is_file():
         objective.mix = read_mix(folder / MIX)

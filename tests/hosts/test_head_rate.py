@@ -86,7 +86,7 @@ def rates(train_args, sharp, out, *opts):
 def test_the_default_in_a_host_is_safe_and_a_given_rate_is_taken(train_args, sharp, tmp_path, capsys):
     host, head = rates(train_args, sharp, tmp_path / "default")
     assert host == 0.002 and head == pytest.approx(3.8e-4)
-    assert "The KD head learns at 0.00038: at OPTIM.LR 0.002" in capsys.readouterr().out
+    assert "The KD head learns at 0.00038: OPTIM.LR 0.002 can overshoot" in capsys.readouterr().out
     assert rates(train_args, sharp, tmp_path / "given", "TRAINER.DHO.HEAD_LR", "0.01") == [0.002, 0.01]
     assert rates(train_args, sharp, tmp_path / "soft", "TRAINER.DHO.ZETA", "0.07") == [0.002, 0.002]
     assert "The KD head learns at" not in capsys.readouterr().out

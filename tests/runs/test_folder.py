@@ -14,11 +14,11 @@ from dho_prompt.runs.folder import (
     SPLIT,
     begin_run,
     read_config,
-    read_mix,
     read_result,
     run_state,
     trained_run,
 )
+from dho_prompt.runs.mix import read_mix
 from dho_prompt.tables.results import read_results
 
 SETTINGS = {"DATASET": {"NAME": "D"}, "OPTIM": {"LR": 0.1}, "TRAINER": {"NAME": "CoOp"}, "TEST": {"NO_TEST": False}}

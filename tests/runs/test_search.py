@@ -9,7 +9,7 @@ import torch
 from dho_prompt.data.datasets import ImageNet
 from dho_prompt.data.layouts.contents import ListedImage
 from dho_prompt.engine import DATASET_REGISTRY, register_if_absent
-from dho_prompt.runs.protocol import searches
+from dho_prompt.runs.mix import searches
 from dho_prompt.train import main
 from trainer_contract import build
 

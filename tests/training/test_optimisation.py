@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dho_prompt.config import differences
-from dho_prompt.training.decay import spare_biases
+from dho_prompt.training.optimisers import spare_biases
 from trainer_contract import build, first_batches, take_step, weights_of
 
 SETTINGS = {
