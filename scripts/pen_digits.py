@@ -8,13 +8,20 @@ from pretrain_digits_clip import CANVAS
 
 # Paths of a pen, x to the right and y down in 0..1; "/" lifts it. Several ways to write where there are several.
 STROKES = {
-    0: ["5 0 2 1 0 5 2 9 5 10 8 9 10 5 8 1 5 0", "6 0 2 2 1 6 4 10 8 8 9 3 6 0 4 1"],
+    0: [
+        "5 0 2 1 0 5 2 9 5 10 8 9 10 5 8 1 5 0 2 1",
+        "5 0 3 1 1 4 1 7 3 9 5 10 8 8 9 5 8 2 5 0 3 1",
+        "6 0 3 1 1 6 3 10 7 9 9 4 6 0 4 0",
+    ],
     1: [
         "5 0 5 3 5 7 5 10",
         "2 3 5 0 5 5 5 10",
         "2 3 5 0 5 5 5 10 / 2 10 5 10 8 10",
         "6 0 5 5 4 10",
         "3 2 6 0 5 5 5 10",
+        "0 5 3 3 6 0 6 5 6 10",
+        "1 4 5 0 5 5 4 10 / 1 10 4 10 9 10",
+        "5 0 4 5 3 10 / 0 10 4 10 10 10",
     ],
     2: [
         "1 2 4 0 8 1 8 4 4 8 1 10 / 1 10 5 10 9 10",
@@ -54,9 +61,14 @@ STROKES = {
         "8 1 4 0 1 3 4 5 8 3 8 1 / 8 3 7 7 4 10",
         "7 1 3 1 2 4 5 5 8 2 8 6 6 9 2 10",
         "8 2 5 0 2 3 5 5 8 2 8 6 8 8 5 10 2 9",
+        "8 1 4 0 2 2 4 5 8 4 8 1 / 8 4 9 8 6 10 2 10 1 9",
+        "7 0 3 0 1 3 4 5 7 4 7 0 / 7 4 8 8 5 10 1 10",
+        "7 0 2 1 2 4 6 5 8 1 7 0 / 8 3 6 6 5 10",
+        "6 0 2 1 1 4 5 4 7 1 / 7 2 8 6 9 8 7 10 3 10 0 10",
+        "9 0 5 0 1 3 3 5 7 4 9 1 9 0 7 5 5 10",
     ],
 }
-HANDS = 120  # drawings of each digit by pen
+HANDS = 200  # drawings of each digit by pen
 
 
 def pen_bank(seed: int) -> torch.Tensor:
@@ -70,7 +82,7 @@ def _written(digit: int, rng: np.random.RandomState) -> np.ndarray:
     points = []
     for stroke in ways[rng.randint(len(ways))].split("/"):
         path = np.array(stroke.split(), dtype=np.float64).reshape(-1, 2) / 10
-        points.append(_smooth(path + rng.normal(0, 0.055, path.shape)))
+        points.append(_smooth(path + rng.normal(0, 0.03 if digit == 0 else 0.05, path.shape)))
     ink = np.concatenate(points)
     ink = (ink - ink.min(0)) / np.maximum(ink.max(0) - ink.min(0), 0.25)
     wide = rng.uniform(0.45, 0.75) * (rng.uniform(0.3, 0.9) if digit == 1 else 1)
@@ -79,7 +91,7 @@ def _written(digit: int, rng: np.random.RandomState) -> np.ndarray:
     distance = np.full((CANVAS, CANVAS), 1e9)
     for x, y in ink:
         distance = np.minimum(distance, (columns - x) ** 2 + (rows - y) ** 2)
-    return np.clip(rng.uniform(2, 5) + 0.5 - np.sqrt(distance), 0, 1).astype(np.float32)
+    return np.clip(rng.uniform(2, 9 if digit == 1 else 5) + 0.5 - np.sqrt(distance), 0, 1).astype(np.float32)
 
 
 def _smooth(path: np.ndarray, steps: int = 6) -> np.ndarray:

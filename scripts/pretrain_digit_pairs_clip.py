@@ -58,7 +58,7 @@ MODELS = {
     "digit-pairs-teacher": {
         "image_size": 48,
         "vision": {"image_size": 48, "layers": [1, 1, 1, 1], "width": 16, "head_width": 64},
-        "steps": (150, 1300, 500),
+        "steps": (150, 700, 300),
     },
     "digit-pairs-student": {
         "image_size": SIZE,
@@ -80,7 +80,7 @@ class PairPainter(Painter):
         super().__init__(seed)
         faces = len(self.bank)
         self.bank = torch.cat([self.bank, pen_bank(seed)])
-        weights = [1.0 / faces] * faces + [2.0 / HANDS] * HANDS  # a third type, two thirds pen
+        weights = [1.0 / faces] * faces + [3.0 / HANDS] * HANDS  # a quarter type, the rest pen
         self.weights = torch.tensor(weights)
 
     def __call__(self, labels: torch.Tensor) -> torch.Tensor:
@@ -90,7 +90,9 @@ class PairPainter(Painter):
         ink = self._pen(self._bend(self.bank[faces, digits].unsqueeze(1)))
         style = self._uniform(n, 0, 1)
         both = style.repeat_interleave(2)
-        coarse = F.adaptive_avg_pool2d(self._filled(ink), 8)
+        ink = self._filled(ink)
+        coarse = F.adaptive_avg_pool2d(ink, 8)
+        coarse = coarse / coarse.amax((2, 3), keepdim=True).clamp(min=0.2)  # every scan has full ink somewhere
         coarse = F.interpolate(coarse, size=SIZE, mode="bicubic", align_corners=False)
         ink = torch.where(_column(both < 0.8), coarse, F.adaptive_avg_pool2d(ink, SIZE))
         ink = self._placed(ink).clamp(0, 1) * _column(self._uniform(n, 0.75, 1.0))
@@ -98,9 +100,14 @@ class PairPainter(Painter):
         return torch.where(_column(style < 0.35), self._coloured(ink), ink.expand(-1, 3, -1, -1)).clamp(0, 1)
 
     def _filled(self, ink: torch.Tensor) -> torch.Tensor:
-        """The ink's middle part, as a scan is cut close to its digit."""
-        cut = CANVAS // 8
-        return ink[..., cut : CANVAS - cut, cut // 2 : CANVAS - cut // 2]
+        """A window as high as the ink and about as wide as high, as scans are cut; the whole canvas in size."""
+        n = len(ink)
+        (y, half_y), (x, half_x) = (_extent(ink.amax(dim).view(n, CANVAS) > 0.3) for dim in (3, 2))
+        tall = half_y * self._uniform(n, 0.95, 1.08)
+        wide = torch.maximum(half_x, half_y * self._uniform(n, 0.8, 1.15))
+        zero = torch.zeros(n)
+        place = torch.stack([wide, zero, x, zero, tall, y], 1).view(n, 2, 3)
+        return F.grid_sample(ink, F.affine_grid(place, list(ink.shape), align_corners=False), align_corners=False)
 
     def _placed(self, ink: torch.Tensor) -> torch.Tensor:
         """(2 n, 1, SIZE, SIZE), one digit each, to (n, 1, SIZE, SIZE), two of them."""
@@ -117,11 +124,17 @@ class PairPainter(Painter):
     def _cropped(self, ink: torch.Tensor) -> torch.Tensor:
         """A look at most of the picture: between 70 % of it and a little beyond its edge."""
         n = len(ink)
-        wide, tall = self._uniform(n, 0.82, 1.06), self._uniform(n, 0.78, 1.06)
+        wide, tall = self._uniform(n, 0.84, 1.05), self._uniform(n, 0.82, 1.05)
         zero = torch.zeros(n)
         x, y = (1 - wide) * self._uniform(n, -1, 1), (1 - tall) * self._uniform(n, -1, 1)
         grid = F.affine_grid(torch.stack([wide, zero, x, zero, tall, y], 1).view(n, 2, 3), list(ink.shape), False)
         return F.grid_sample(ink, grid, align_corners=False)
+
+
+def _extent(present: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Middle and half of the length of what is present in each row, (n, CANVAS), in affine_grid's units."""
+    first, last = present.float().argmax(1), CANVAS - present.flip(1).float().argmax(1)
+    return (first + last) / CANVAS - 1, (last - first) / CANVAS
 
 
 # ---------------------------------------------------------------------------------------------------- training
