@@ -63,7 +63,7 @@ MODELS = {
     "digit-pairs-student": {
         "image_size": SIZE,
         "vision": {"image_size": SIZE, "layers": 3, "width": 96, "head_width": 32, "patch_size": 8},
-        "steps": (150, 900, 300),
+        "steps": (150, 450, 150),
     },
 }
 EMBED_DIM = 64
