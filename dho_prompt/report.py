@@ -10,6 +10,7 @@ from pathlib import Path
 
 from dho_prompt.files import atomic_write
 from dho_prompt.runs.folder import RESULTS
+from dho_prompt.tables.over_shots import over_shots
 from dho_prompt.tables.render import comma_separated, latex, markdown
 from dho_prompt.tables.results import by_tested, read_results, untested_message
 from dho_prompt.tables.rows import Table
@@ -37,7 +38,7 @@ def main(argv: list[str] | None = None) -> None:
             raise ValueError(f"nothing to report: {untested_message(untested)}")
         made = tables(results)
         errors = tables(results, "ece") if args.ece else []
-        print("\n" + "\n".join(markdown(table) for table in [*made, *errors]))
+        print("\n" + "\n".join(markdown(table) for table in [*made, *over_shots(made), *errors]))
         if untested:
             print(f"Left out, {untested_message(untested)}\n")
         if args.save:
@@ -50,7 +51,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def save(made: Sequence[Table], errors: Sequence[Table], prefix: str) -> list[Path]:
     """Write the tables as text and, where matplotlib is installed, as pictures; returns the paths."""
-    every = [*made, *errors]
+    every = [*made, *over_shots(made), *errors]
     texts = {
         "md": "\n".join(markdown(table) for table in every),
         "csv": comma_separated(every),

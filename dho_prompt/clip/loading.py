@@ -65,7 +65,7 @@ def load_clip(name: str, weights: str = "", precision: str = "fp32", device: tor
 
     Args:
         name: ``ViT-B/16`` and CoOp's other spellings (OpenAI's weights, QuickGELU), ``open_clip:<model>:<tag>``,
-            ``hf-hub:<owner>/<model>``, ``digits-teacher``, ``digits-student``, or a folder with
+            ``hf-hub:<owner>/<model>``, a bundled model (``digits-teacher``, ...), or a folder with
             ``open_clip_config.json`` and ``open_clip_model.safetensors`` (and ``bpe.txt.gz`` for its own merges).
         weights: a file to take the weights from: OpenAI's ``.pt`` archive or a state dict.
         precision: ``fp32``; ``fp16`` or ``bf16`` (linear, convolution and projection weights halved, normalisations

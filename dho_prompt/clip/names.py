@@ -25,7 +25,7 @@ OPENAI_NAMES = {
     "ViT-L/14": "ViT-L-14-quickgelu",
     "ViT-L/14@336px": "ViT-L-14-336-quickgelu",
 }
-BUNDLED = ("digits-teacher", "digits-student")
+BUNDLED = ("digits-teacher", "digits-student", "digit-pairs-teacher", "digit-pairs-student")
 BUNDLED_FOLDER = Path(__file__).parent.parent / "models"
 CONFIG_FILE = "open_clip_config.json"
 WEIGHTS_FILE = "open_clip_model.safetensors"
@@ -68,7 +68,8 @@ def resolve_name(name: str) -> ModelSpec:
     Names are: CoOp's spellings of OpenAI's models (``ViT-B/16``); ``open_clip:<model>:<pretrained tag>`` for any model
     of open_clip (``open_clip:ViT-B-16:laion2b_s34b_b88k``; without a tag the weights must be given as a file);
     ``hf-hub:<owner>/<model>`` for the hub models that open_clip lists (``hf-hub:apple/DFN5B-CLIP-ViT-H-14-378``); the
-    bundled ``digits-teacher`` and ``digits-student``; or a folder with ``open_clip_config.json``.
+    bundled ``digits-teacher``, ``digits-student``, ``digit-pairs-teacher`` and ``digit-pairs-student``; or a folder
+    with ``open_clip_config.json``.
 
     Raises:
         ValueError: the name is unknown; the message names the nearest known ones.

@@ -29,7 +29,17 @@ DIGITS = [
     "the number {}.",
 ]
 
-_FAMILIES = {"imagenet": IMAGENET, "digits": DIGITS}  # ImageNetV2, imagenet_sketch, DigitsR, ...
+DIGIT_PAIRS = [
+    "a photo of the digits {}.",
+    "two handwritten digits, {}.",
+    "the numbers {}.",
+]
+
+_FAMILIES = {
+    "imagenet": IMAGENET,
+    "digits": DIGITS,
+    "digitpairs": DIGIT_PAIRS,
+}  # ImageNetV2, imagenet_sketch, DigitsR, ...
 
 _SINGLE = {
     "oxfordpets": "a photo of a {}, a type of pet.",
@@ -48,7 +58,8 @@ def templates_for(dataset_name: str) -> list[str]:
 
     Args:
         dataset_name: the class name (``OxfordPets``) or the name of its yaml file (``oxford_pets``). Names beginning
-            with ImageNet or Digits share their family's list; any other unknown name gets ``a photo of a {}.``
+            with ImageNet, Digits or DigitPairs share their family's list; any other unknown name gets
+            ``a photo of a {}.``
 
     Example:
         >>> templates_for("dtd")

@@ -33,7 +33,7 @@ def draw_shots(tables: Sequence[Table], path: Path) -> Path:
 
 def has_shots(tables: Sequence[Table]) -> bool:
     """Whether some data set has tables of several numbers of shots with a test set in common."""
-    return bool(_by_dataset(tables))
+    return bool(tables_over_shots(tables))
 
 
 def figure_over_shots(tables: Sequence[Table]) -> Any:
@@ -44,13 +44,13 @@ def figure_over_shots(tables: Sequence[Table]) -> Any:
     Args:
         tables: some of them of the same data set with different numbers of shots, see :func:`has_shots`.
     """
-    datasets = _by_dataset(tables)
+    datasets = tables_over_shots(tables)
     look = looks([table for found in datasets for table in found])
-    most = max(len(_columns(found)) for found in datasets)
+    most = max(len(columns_over_shots(found)) for found in datasets)
     sheet = Sheet(LEFT + WIDE * most + GAP * (most - 1))
     for found in datasets:
         sheet.title(f"{found[0].dataset}, {_seeds(found)}")
-        kinds, shown = ["gain", "run"] if _curves(found, "gain") else ["run"], _columns(found)
+        kinds, shown = ["gain", "run"] if _curves(found, "gain") else ["run"], columns_over_shots(found)
         for kind in kinds:
             first, last = kind == kinds[0], kind == kinds[-1]
             above, below = 0.2 if first else 0.05, 0.5 if last else 0.1
@@ -66,15 +66,16 @@ def figure_over_shots(tables: Sequence[Table]) -> Any:
     return add_legend(sheet, look, [row for found in datasets for table in found for row in table.rows])
 
 
-def _by_dataset(tables: Sequence[Table]) -> list[list[Table]]:
+def tables_over_shots(tables: Sequence[Table]) -> list[list[Table]]:
+    """The tables of each data set that has several numbers of shots, the fewest first."""
     found: dict[str, list[Table]] = {}
     for table in tables:
         if re.fullmatch(r"\d+ shots?", table.labelled):
             found.setdefault(table.dataset, []).append(table)
-    return [made for made in found.values() if len(made) > 1 and _columns(made)]
+    return [sorted(made, key=_shots) for made in found.values() if len(made) > 1 and columns_over_shots(made)]
 
 
-def _columns(tables: Sequence[Table]) -> list[str]:
+def columns_over_shots(tables: Sequence[Table]) -> list[str]:
     """At most two: the run's own test set, and what speaks for the shifted ones."""
     common = [name for name in tables[0].columns if all(name in table.columns for table in tables)]
     shifted = [name for name in common if name not in OWN_SETS]

@@ -22,6 +22,7 @@ RIVALS = {  # objectives other than DHO as Table 1 calls them, in its order
     "dhkd": "DHKD",
 }
 DHO = "DHO"  # end of the names of trainers with the pathway
+IN_FULL = "Finetune"  # trains a whole network; its rows belong together with those of the same network
 OWN_FOLDER = "ImageFolder"  # DATASET.NAME of a folder of one's own
 
 
@@ -134,28 +135,36 @@ def _folder(config: dict[str, Any]) -> str:
     return os.path.normpath(os.path.join(dataset.get("ROOT") or "", os.path.expanduser(dataset.get("FOLDER") or "")))
 
 
-def _identity(result: Result) -> tuple[str, str, str, str, str]:
-    """What makes two data sets two: name, own folder, classes; name and classes that the model was trained on."""
+def _identity(result: Result) -> tuple[str, str, str, str, str, str]:
+    """What sets tables apart: name, own folder, classes; name and classes of the training; network trained in full."""
     dataset = result["config"].get("DATASET", {})
     trained = result.get("evaluated", {}).get("trained_on", {})
+    network = ""
+    if host_name(result["trainer"]) == IN_FULL:
+        network = result["config"].get("MODEL", {}).get("BACKBONE", {}).get("NAME", "")
     name, classes = result["dataset"], dataset.get("SUBSAMPLE_CLASSES") or "all"
     # below DATASET.ROOT, which may be another on another machine; without it the folder's own name
     given = dataset.get("FOLDER")
     folder = os.path.normpath(given) if given else os.path.basename(_folder(result["config"]))
     folder = folder if name == OWN_FOLDER else ""
-    return name, folder, classes, trained.get("NAME") or name, trained.get("SUBSAMPLE_CLASSES") or classes
+    return name, folder, classes, trained.get("NAME") or name, trained.get("SUBSAMPLE_CLASSES") or classes, network
 
 
 def _names(first: dict[tuple[Any, ...], Result]) -> dict[tuple[Any, ...], str]:
     """Identity -> name in words; what would be called the same is called by its full name."""
     short = {identity: _in_words(identity, set_name(identity[0], run["config"])) for identity, run in first.items()}
     full = {identity: _in_words(identity, identity[1] or identity[0]) for identity in first}
-    called = list(short.values())
-    return {identity: name if called.count(name) == 1 else full[identity] for identity, name in short.items()}
+    networks = {
+        identity: f"{name}, {identity[-1]} in full" if identity[-1] else name for identity, name in full.items()
+    }
+    for longer in (full, networks):
+        called = list(short.values())
+        short = {i: name if called.count(name) == 1 else longer[i] for i, name in short.items()}
+    return short
 
 
 def _in_words(identity: tuple[Any, ...], name: str) -> str:
-    _, _, classes, trained_name, trained_classes = identity
+    _, _, classes, trained_name, trained_classes, _ = identity
     name += "" if classes == "all" else f", {classes} classes"
     parts = [trained_name] if trained_name != identity[0] else []
     parts += [f"{trained_classes} classes"] if trained_classes != classes else []

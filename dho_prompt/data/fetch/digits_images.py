@@ -52,23 +52,23 @@ def write_digits(folder: Path) -> None:
         OSError: the folder cannot be written.
     """
     folder = Path(folder)
-    pixels, labels = _load()
+    pixels, labels = load_scans()
     members = _choose_members(pixels, labels)
     splits = {
         name: [[f"{name}/{_name(i, labels)}", int(labels[i])] for i in chosen] for name, chosen in members.items()
     }
     content = {"classnames": list(CLASSNAMES), "splits": splits}
-    if _is_complete(folder, content):
+    if is_complete(folder, content):
         return
     with suppress(FileNotFoundError, NotADirectoryError):
         (folder / "splits.json").unlink()
     for name, chosen in members.items():
         for index, (relative, _) in zip(chosen, splits[name]):
-            _save(_render(name, pixels[index], index), folder / relative)
+            save_png(_render(name, pixels[index], index), folder / relative)
     write_json(folder / "splits.json", content)
 
 
-def _load() -> tuple[np.ndarray, np.ndarray]:
+def load_scans() -> tuple[np.ndarray, np.ndarray]:
     try:
         from sklearn.datasets import load_digits
     except ImportError as error:
@@ -77,7 +77,7 @@ def _load() -> tuple[np.ndarray, np.ndarray]:
     return digits.images, digits.target
 
 
-def _is_complete(folder: Path, content: dict) -> bool:
+def is_complete(folder: Path, content: dict) -> bool:
     listing = folder / "splits.json"
     if not listing.exists():
         return False
@@ -125,13 +125,13 @@ def _render(split: str, pixels: np.ndarray, index: int) -> Image.Image:
     small = Image.fromarray(np.round(pixels * (255 / 16)).astype(np.uint8))
     plain = small.resize((IMAGE_SIZE, IMAGE_SIZE), Image.BICUBIC)
     if split == "sketch":
-        return _outline(plain)
+        return outline(plain)
     if split == "r":
-        return _rendition(plain, index)
+        return rendition(plain, index)
     return plain
 
 
-def _outline(plain: Image.Image) -> Image.Image:
+def outline(plain: Image.Image) -> Image.Image:
     """Pencil line along the ink's edge: strength of the grey-value gradient, inverted onto white paper."""
     grey = np.asarray(plain.filter(ImageFilter.GaussianBlur(0.8)), dtype=np.float64)
     rows, columns = np.gradient(grey)
@@ -140,7 +140,7 @@ def _outline(plain: Image.Image) -> Image.Image:
     return ImageOps.invert(Image.fromarray(line.astype(np.uint8)))
 
 
-def _rendition(plain: Image.Image, index: int) -> Image.Image:
+def rendition(plain: Image.Image, index: int) -> Image.Image:
     """Coloured ink on a two-coloured pattern; pattern and colours follow from the index."""
     rng = np.random.RandomState(index)
     ink = np.asarray(plain, dtype=np.float64)[..., None] / 255
@@ -168,6 +168,6 @@ def _pattern(kind: str, rng: np.random.RandomState) -> np.ndarray:
     return (rows * rng.rand() + columns * rng.rand()) / (2 * IMAGE_SIZE)
 
 
-def _save(image: Image.Image, path: Path) -> None:
+def save_png(image: Image.Image, path: Path) -> None:
     # replaced in one step, so that a second process never reads half a picture
     atomic_write(path, lambda file: image.save(file, format="PNG"), sync=False)
