@@ -34,9 +34,10 @@ setup(
     ],
     extras_require={
         "plot": ["matplotlib"],
-        # Dassl.pytorch itself is not on PyPI; these are what importing it needs, see the README
+        # Dassl.pytorch itself is not on PyPI; these are what importing it needs, see docs/hosts.md
         "dassl": ["scipy", "gdown", "ftfy", "regex", "wilds", "pandas"],
         "dev": ["pytest", "hypothesis", "ruff", "matplotlib", "setuptools>=70.1"],
+        "docs": ["mkdocs-material>=9.5", "mkdocstrings[python]>=0.26"],
     },
     entry_points={
         "console_scripts": ["dho-prompt-train=dho_prompt.train:main", "dho-prompt-report=dho_prompt.report:main"]
