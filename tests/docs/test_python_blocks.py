@@ -1,0 +1,71 @@
+"""Every Python example on the pages runs; one that no rule here is for fails."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+import dho_prompt
+from dho_prompt.engine import get_cfg_default
+from dho_prompt.hosts.with_dho import with_dho
+from page_blocks import blocks
+from stand_in_hosts import HostBase
+
+EXAMPLES = blocks("python", "py")
+ELSEWHERE = {"docs/new_method.md": "tests/training/test_new_method.py"}  # which run the page's text
+
+
+class NetTrainer(HostBase):
+    """A host whose model has other names."""
+
+
+class OtherCoOp(HostBase):
+    """A host's own; ours may be registered under CoOp's name."""
+
+
+def host(block):
+    """The two lines in a host's train.py."""
+    cfg, trainers = get_cfg_default(), SimpleNamespace(coop=SimpleNamespace(CoOp=OtherCoOp))
+    exec(block.text, {"trainers": trainers, "cfg": cfg})
+    assert cfg.TRAINER.DHO.LAMBDA == 0.5
+
+
+def adapter(block):
+    """An adapter for a host with other names."""
+    found = {"with_dho": with_dho, "NetTrainer": NetTrainer}
+    exec(block.text, found)
+    assert found["NetAdapter"]("net").features((1, 2)) == 1
+
+
+def loss(block):
+    """The loss and the mix by themselves."""
+    found = {}
+    exec(block.text, found)
+    assert found["kd_head"].weight.grad.abs().sum() > 0
+    assert torch.allclose(found["probabilities"].sum(dim=1), torch.ones(6))
+
+
+def face(block):
+    """Training and predicting."""
+    if not hasattr(dho_prompt, "fit"):
+        pytest.skip("no fit")
+
+
+RULES = {
+    "import Predictor, fit": face,
+    "dho_prompt.with_dho(trainers.": host,
+    "class NetAdapter(Adapter)": adapter,
+    "DHOLoss(lam=": loss,
+}
+
+
+@pytest.mark.parametrize("block", EXAMPLES, ids=str)
+def test_examples(block):
+    if block.page in ELSEWHERE:
+        return
+    (rule,) = [rule for text, rule in RULES.items() if text in block.text]
+    rule(block)
+
+
+def test_the_rules_are_used():
+    assert all(any(text in block.text for block in EXAMPLES) for text in RULES)
