@@ -21,7 +21,7 @@ Keys are set in a YAML file (`--config-file`, `--dataset-config-file`) or behind
 win:
 
 ```bash
-bash scripts/coop_dho.sh digits 4 TRAINER.DHO.LAMBDA 0.7 OPTIM.MAX_EPOCH 100
+TAG=lambda bash scripts/coop_dho.sh digits 4 TRAINER.DHO.LAMBDA 0.7 OPTIM.MAX_EPOCH 100
 ```
 
 Unknown keys are refused, with the nearest known one named, and values outside a key's range, with the range. The log

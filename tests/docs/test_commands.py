@@ -24,6 +24,7 @@ STANDS_FOR = {  # what a page writes -> what the test has in its place
     "/path/to/checkout": "checkout",
     "/path/to/CoOp": "checkout",
     "/path/to/ViT-B-16.pt": "weights.pt",
+    "/path/to/ViT-L-14.pt": "weights.pt",
     "path/to/prompt_learner/model.pth.tar-50": "weights.pt",
     ".../": "checkouts/",
     " ...\n": "\n",
