@@ -1,9 +1,11 @@
 """Every Python example on the pages runs; one that no rule here is for fails."""
 
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
 import torch
+from host_data import picture
 
 import dho_prompt
 from dho_prompt.engine import TRAINER_REGISTRY, get_cfg_default
@@ -23,7 +25,7 @@ class OtherCoOp(HostBase):
     """A host's own; ours may be registered under CoOp's name."""
 
 
-def host(block):
+def host(block, *_):
     """The two lines in a host's train.py."""
     cfg, trainers = get_cfg_default(), SimpleNamespace(coop=SimpleNamespace(CoOp=OtherCoOp))
     exec(block.text, {"trainers": trainers, "cfg": cfg})
@@ -32,14 +34,14 @@ def host(block):
         assert cfg.TRAINER.DHO.LAMBDA == 0.5
 
 
-def adapter(block):
+def adapter(block, *_):
     """An adapter for a host with other names."""
     found = {"with_dho": with_dho, "NetTrainer": NetTrainer}
     exec(block.text, found)
     assert found["NetAdapter"]("net").features((1, 2)) == 1
 
 
-def loss(block):
+def loss(block, *_):
     """The loss and the mix by themselves."""
     found = {}
     exec(block.text, found)
@@ -48,9 +50,23 @@ def loss(block):
 
 
 def face(block, monkeypatch, tmp_path):
-    """Training and predicting; the models are the small ones, for one epoch."""
+    """Training and predicting, with the small models and for one epoch."""
     if not hasattr(dho_prompt, "fit"):
         pytest.skip("no fit")
+    for label, name in enumerate(("cat", "dog")):
+        for part, count in (("train", 3), ("test", 2)):
+            for number in range(count):
+                picture(tmp_path / "my_images" / part / name / f"{number}.png", label, number)
+    for name in ("one", "two"):
+        picture(tmp_path / "new" / f"{name}.jpg", 0, 0)
+    monkeypatch.chdir(tmp_path)
+    small = partial(dho_prompt.fit, recipe="digits", settings={"OPTIM.MAX_EPOCH": 1})
+    monkeypatch.setattr(dho_prompt, "fit", small, raising=False)
+    found = {}
+    exec(block.text, found)
+    assert set(found["run"].accuracy["test"]) >= {"blend", "ce", "kd"}
+    assert len(found["found"].names) == 2 and set(found["found"].names) <= {"cat", "dog"}
+    assert {"blend", "ce", "kd"} <= set(found["found"].probabilities)
 
 
 RULES = {
@@ -62,11 +78,11 @@ RULES = {
 
 
 @pytest.mark.parametrize("block", EXAMPLES, ids=str)
-def test_examples(block):
+def test_examples(block, monkeypatch, tmp_path):
     if block.page in ELSEWHERE:
         return
     (rule,) = [rule for text, rule in RULES.items() if text in block.text]
-    rule(block)
+    rule(block, monkeypatch, tmp_path)
 
 
 def test_the_rules_are_used():
