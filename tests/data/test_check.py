@@ -52,6 +52,9 @@ def test_shifted_sets_that_training_wants_are_named(root, tmp_path, capsys):
     assert main(["check", "imagenet", "--root", str(tmp_path)]) == 0
     named = "also tests on ImageNetV2, ImageNetSketch, ImageNetA, missing below"
     assert named in capsys.readouterr().out
+    shutil.copytree(root / "eurosat", tmp_path / "eurosat")
+    assert main(["check", "eurosat", "--root", str(tmp_path)]) == 0
+    assert "also tests on" not in capsys.readouterr().out
     for folder in ("imagenetv2/imagenetv2-matched-frequency-format-val", "imagenet-sketch/images"):
         (tmp_path / folder).mkdir(parents=True)
     (tmp_path / "imagenet-adversarial" / "imagenet-a").mkdir(parents=True)

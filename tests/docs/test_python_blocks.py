@@ -21,15 +21,12 @@ class NetTrainer(HostBase):
     """A host whose model has other names."""
 
 
-class OtherCoOp(HostBase):
-    """A host's own; ours may be registered under CoOp's name."""
-
-
 def host(block, *_):
     """The two lines in a host's train.py."""
-    cfg, trainers = get_cfg_default(), SimpleNamespace(coop=SimpleNamespace(CoOp=OtherCoOp))
+    own = type(f"CoOp{block.line}", (HostBase,), {})  # ours may be registered under CoOp's name
+    cfg, trainers = get_cfg_default(), SimpleNamespace(coop=SimpleNamespace(CoOp=own))
     exec(block.text, {"trainers": trainers, "cfg": cfg})
-    assert "OtherCoOpDHO" in TRAINER_REGISTRY.registered_names()
+    assert f"{own.__name__}DHO" in TRAINER_REGISTRY.registered_names()
     if "extend_cfg" in block.text:
         assert cfg.TRAINER.DHO.LAMBDA == 0.5
 
