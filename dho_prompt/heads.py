@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dho_prompt.nonlinear_head import NonLinearHead
-from dho_prompt.students.base import Student
+
+if TYPE_CHECKING:
+    from dho_prompt.students.base import Student
 
 OPENAI_ZETA = 0.01  # of the published CLIPs
 
