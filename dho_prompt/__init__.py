@@ -45,10 +45,12 @@ _HOME = {  # no module may be called as one of the names: it would take its plac
 }
 
 
-def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        return getattr(import_module(f"dho_prompt.{_HOME[name]}"), name)
-    raise AttributeError(f"module 'dho_prompt' has no attribute {name!r}")
+if not TYPE_CHECKING:  # a type checker knows the names above, and no others
+
+    def __getattr__(name: str) -> Any:
+        if name in _HOME:
+            return getattr(import_module(f"dho_prompt.{_HOME[name]}"), name)
+        raise AttributeError(f"module 'dho_prompt' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

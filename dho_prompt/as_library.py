@@ -55,10 +55,11 @@ class Screen(io.TextIOBase):
         for line in lines if self._progress else ():
             step = _STEP.match(line)
             if step:
-                self._show(*map(int, step.groups()[:4]), ", ".join(step.groups()[4:]))
+                self._show([int(number) for number in step.groups()[:4]], ", ".join(step.groups()[4:]))
         return len(text)
 
-    def _show(self, epoch: int, epochs: int, batch: int, batches: int, said: str) -> None:
+    def _show(self, step: list[int], said: str) -> None:
+        epoch, epochs, batch, batches = step
         if self._bar is None:
             seconds = 0.1 if self._stderr.isatty() else 10
             self._bar = tqdm(total=epochs * batches, desc="training", file=self._stderr, mininterval=seconds)

@@ -30,6 +30,8 @@ class CosineHead(nn.Module):
         (batch, in_features) of any floating dtype -> (batch, num_classes) in the dtype of the weights.
     """
 
+    zeta: Tensor
+
     def __init__(self, in_features: int, num_classes: int, zeta: float = OPENAI_ZETA) -> None:
         super().__init__()
         if not zeta > 0:
@@ -61,6 +63,8 @@ class ScaledHead(nn.Linear):
         in_features, num_classes: sizes.
         zeta: temperature > 0.
     """
+
+    zeta: Tensor
 
     def __init__(self, in_features: int, num_classes: int, zeta: float = OPENAI_ZETA) -> None:
         super().__init__(in_features, num_classes)
@@ -94,7 +98,7 @@ def make_head(
         ValueError: an unknown kind, or ``text_features`` has another shape.
     """
     if kind == "linear":
-        head: nn.Module = LinearHead(in_features, num_classes)
+        head: CosineHead | LinearHead | ScaledHead = LinearHead(in_features, num_classes)
     elif kind in ("cosine", "scaled"):
         head = (CosineHead if kind == "cosine" else ScaledHead)(in_features, num_classes, zeta)
     else:
@@ -107,7 +111,7 @@ def make_head(
             )
         with torch.no_grad():
             head.weight.copy_(text_features)
-            if hasattr(head, "bias"):
+            if isinstance(head, nn.Linear):
                 head.bias.zero_()
     return head
 

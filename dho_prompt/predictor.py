@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -103,13 +104,14 @@ class Predictor:
             ValueError: there is no image, or something else than an image.
             FloatingPointError: the run has diverged.
         """
-        given = [images] if isinstance(images, (str, Path, Image.Image)) else list(images)
+        given: list[AnImage] = [images] if isinstance(images, (str, os.PathLike, Image.Image)) else list(images)
         if not given:
             raise ValueError("there is no image to predict; give a list of paths or PIL images")
         size = batch_size or self._trainer.cfg.DATALOADER.TEST.BATCH_SIZE
         if size < 1:
             raise ValueError(f"batch_size is {batch_size}; it takes a whole number from 1, or 0 for the run's own")
-        labels, found = [], {}
+        labels: list[Tensor] = []
+        found: dict[str, list[Tensor]] = {}
         with _threads(self._trainer.cfg.TORCH_THREADS):
             for start in range(0, len(given), size):
                 best, by_head = self._batch(given[start : start + size])
@@ -135,7 +137,7 @@ class Predictor:
 def _opened(image: AnImage) -> Image.Image:
     if isinstance(image, Image.Image):
         return as_rgb(image)
-    if not isinstance(image, (str, Path)):
+    if not isinstance(image, (str, os.PathLike)):
         raise ValueError(f"an image is a path or a PIL image, not a {type(image).__name__}; Image.fromarray makes one")
     path = Path(image).expanduser()
     if path.is_dir():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from yacs.config import CfgNode
@@ -50,7 +50,9 @@ def deployed_epoch(cfg: CfgNode) -> int | None:
     return None if cfg.TEST.FINAL_MODEL == "best_val" else cfg.OPTIM.MAX_EPOCH
 
 
-def parts_of(cfg: CfgNode, trainer: type, classnames: Sequence[str], device: torch.device) -> MethodTrainer:
+def parts_of(
+    cfg: CfgNode, trainer: type[MethodTrainer], classnames: Sequence[str], device: torch.device
+) -> MethodTrainer:
     """A trainer that has its method and its objective, as they are before training, and nothing else.
 
     Args:
@@ -59,7 +61,7 @@ def parts_of(cfg: CfgNode, trainer: type, classnames: Sequence[str], device: tor
     """
     from dho_prompt.training.build_objective import build_objective
 
-    parts: Any = trainer.__new__(trainer)
+    parts = trainer.__new__(trainer)
     parts.cfg, parts.device, parts.classnames = cfg, device, list(classnames)
     student = parts.build_student(cfg, parts.precision(cfg))
     parts.model = parts.method(student, parts.classnames).to(device).eval()
