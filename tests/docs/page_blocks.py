@@ -14,14 +14,22 @@ FENCE = re.compile(r"^( *)```(\w*)[^\n]*\n(.*?)^\1```\s*$", re.M | re.S)
 PROGRAMS = ("python", "pip", "git", "pytest", "ruff", "mkdocs", "jupyter", "dho-prompt-train", "dho-prompt-report")
 RECORD = """import json, os, sys
 name, *words = sys.argv[1:]
-with open(os.environ["RECORD"], "a") as file:
-    file.write(json.dumps([name, os.getcwd(), *words]) + "\\n")
-if (name, words[:1]) == ("git", ["clone"]):  # so that a command can go there
-    os.makedirs(words[-1].rsplit("/", 1)[-1], exist_ok=True)
-if "--output-dir" in words:  # so that a script can evaluate the run
-    folder = words[words.index("--output-dir") + 1]
-    os.makedirs(folder, exist_ok=True)
-    open(os.path.join(folder, "results.json"), "w").close()
+calls = [words]
+if words == ["-m", "dho_prompt.compare"]:  # a list of runs: for each the number of its words, and the words
+    given, calls = sys.stdin.read().split("\\0")[:-1], []
+    while given:
+        count = int(given.pop(0))
+        calls.append(["-m", "dho_prompt." + given[0], *given[1:count]])
+        del given[:count]
+for words in calls:
+    with open(os.environ["RECORD"], "a") as file:
+        file.write(json.dumps([name, os.getcwd(), *words]) + "\\n")
+    if (name, words[:1]) == ("git", ["clone"]):  # so that a command can go there
+        os.makedirs(words[-1].rsplit("/", 1)[-1], exist_ok=True)
+    if "--output-dir" in words:  # so that a script can evaluate the run
+        folder = words[words.index("--output-dir") + 1]
+        os.makedirs(folder, exist_ok=True)
+        open(os.path.join(folder, "results.json"), "w").close()
 """
 
 

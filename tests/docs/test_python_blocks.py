@@ -1,6 +1,7 @@
 """Every Python example on the pages runs; one that no rule here is for fails."""
 
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -10,11 +11,14 @@ from host_data import picture
 import dho_prompt
 from dho_prompt.engine import TRAINER_REGISTRY, get_cfg_default
 from dho_prompt.hosts.with_dho import with_dho
-from page_blocks import blocks
+from page_blocks import REPOSITORY, blocks
 from stand_in_hosts import HostBase
 
 EXAMPLES = blocks("python", "py")
-ELSEWHERE = {"docs/new_method.md": "tests/training/test_new_method.py"}  # which run the page's text
+ELSEWHERE = {  # which run the page's text
+    "docs/new_method.md": "tests/training/test_new_method.py",
+    "docs/python.md": "tests/api/test_python_page.py",
+}
 
 
 class NetTrainer(HostBase):
@@ -48,8 +52,6 @@ def loss(block, *_):
 
 def face(block, monkeypatch, tmp_path):
     """Training and predicting, with the small models and for one epoch."""
-    if not hasattr(dho_prompt, "fit"):
-        pytest.skip("no fit")
     for label, name in enumerate(("cat", "dog")):
         for part, count in (("train", 3), ("test", 2)):
             for number in range(count):
@@ -77,6 +79,7 @@ RULES = {
 @pytest.mark.parametrize("block", EXAMPLES, ids=str)
 def test_examples(block, monkeypatch, tmp_path):
     if block.page in ELSEWHERE:
+        assert Path(block.page).name in (REPOSITORY / ELSEWHERE[block.page]).read_text()
         return
     (rule,) = [rule for text, rule in RULES.items() if text in block.text]
     rule(block, monkeypatch, tmp_path)
