@@ -36,7 +36,7 @@ setup(
         "plot": ["matplotlib"],
         # Dassl.pytorch itself is not on PyPI; these are what importing it needs, see the README
         "dassl": ["scipy", "gdown", "ftfy", "regex", "wilds", "pandas"],
-        "dev": ["pytest", "hypothesis", "ruff", "matplotlib", "setuptools>=70.1"],
+        "dev": ["pytest", "hypothesis", "ruff", "mypy", "matplotlib", "setuptools>=70.1"],
     },
     entry_points={
         "console_scripts": [
