@@ -21,9 +21,9 @@ MORE = {
     "promptsrc": {"TRAINER.PROMPTSRC.N_CTX_TEXT": 2, "TRAINER.PROMPTSRC.PROMPT_DEPTH_TEXT": 2,
                   "TRAINER.PROMPTSRC.N_CTX_VISION": 2, "TRAINER.PROMPTSRC.PROMPT_DEPTH_VISION": 2},
     "vpt": {"TRAINER.VPT.N_CTX_VISION": 2, "TRAINER.VPT.PROMPT_DEPTH_VISION": 2},
-    "linear_probe": {},
-    "finetune": {"TRAINER.FINETUNE.HEAD_INIT": "language", "TRAINER.DHO.HEAD_INIT": "language",
-                 "MODEL.BACKBONE.WEIGHTS": ""},
+    "linear_probe": {"TRAINER.DHO.HEAD": "nonlinear", "TRAINER.DHO.HEAD_DROPOUT": 0.5},
+    "finetune": {"TRAINER.FINETUNE.HEAD": "nonlinear", "TRAINER.DHO.HEAD_INIT": "language",
+                 "TRAINER.DHO.HEAD_DROPOUT": 0.4, "MODEL.BACKBONE.WEIGHTS": ""},
     "tip_adapter": {"TRAINER.TIP_ADAPTER.PREC": "fp32", "TRAINER.TIP_ADAPTER.PASSES": 2},
     "zeroshot": {"TRAINER.ZEROSHOT.PREC": "fp32"},
 }  # fmt: skip
