@@ -113,7 +113,7 @@ def test_metadata_of_the_wheel(built):
     assert said["Description-Content-Type"] == "text/markdown"
     assert said.get_payload().strip() == (REPOSITORY / "README.md").read_text(encoding="utf-8").strip()
     extras = {extra: set() for extra in said.get_all("Provides-Extra")}
-    assert set(extras) == {"dassl", "dev", "plot"}
+    assert set(extras) == {"dassl", "dev", "docs", "plot"}
     for line in said.get_all("Requires-Dist"):
         package, _, extra = re.fullmatch(r"([\w-]+)(.*?)(?:; extra == .(\w+).)?", line.strip()).groups()
         extras.setdefault(extra or "", set()).add(package)
