@@ -73,6 +73,7 @@ def reads(monkeypatch):
                 if is_module:
                     runpy.run_module(call.words[1], run_name="__main__", alter_sys=True)
                 else:
+                    patch.syspath_prepend(str(Path(call.words[0]).resolve().parent))  # as python itself does
                     runpy.run_path(call.words[0], run_name="__main__")
             except Read as got:
                 return got.args[0]
