@@ -154,4 +154,5 @@ def paths_exist(call, reads):
         )
 
 
-RULES = {"python": python, "pip": pip, "git": git, "pytest": paths_exist, "ruff": paths_exist, "mkdocs": paths_exist}
+RULES = {"python": python, "pip": pip, "git": git}
+RULES.update(dict.fromkeys(("pytest", "ruff", "mypy", "mkdocs"), paths_exist))
