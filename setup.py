@@ -34,9 +34,10 @@ setup(
     ],
     extras_require={
         "plot": ["matplotlib"],
-        # Dassl.pytorch itself is not on PyPI; these are what importing it needs, see the README
+        # Dassl.pytorch itself is not on PyPI; these are what importing it needs, see docs/hosts.md
         "dassl": ["scipy", "gdown", "ftfy", "regex", "wilds", "pandas"],
         "dev": ["pytest", "hypothesis", "ruff", "mypy", "matplotlib", "setuptools>=70.1"],
+        "docs": ["mkdocs-material>=9.5", "mkdocstrings[python]>=0.26", "ruff"],
     },
     entry_points={
         "console_scripts": [
