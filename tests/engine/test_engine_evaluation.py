@@ -85,6 +85,25 @@ def test_confusion_matrix(make_cfg, tmp_path):
     torch.testing.assert_close(matrix, torch.tensor(expected, dtype=torch.float64))
 
 
+@pytest.mark.skipif(engine.ENGINE == "dassl", reason="Dassl asks scikit-learn itself")
+@pytest.mark.parametrize("seed", range(4))
+def test_numbers_are_those_of_scikit_learn(make_cfg, tmp_path, seed):
+    from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
+
+    (tmp_path / "run").mkdir()
+    draw = torch.Generator().manual_seed(seed)
+    labels = torch.randint(0, 3, (40,), generator=draw) * 2 % 5
+    predictions = torch.where(torch.rand(40, generator=draw) < 0.6, labels, torch.randint(0, 4, (40,), generator=draw))
+    evaluator = engine.build_evaluator(make_cfg(TEST__COMPUTE_CMAT=True), lab2cname={})
+    evaluator.process(torch.nn.functional.one_hot(predictions, 5).float(), labels)
+    results = evaluator.evaluate()
+    assert results["accuracy"] == 100 * accuracy_score(labels, predictions)
+    wanted = f1_score(labels, predictions, labels=labels.unique(), average="macro", zero_division=0)
+    assert results["macro_f1"] == pytest.approx(100 * wanted, rel=1e-14)
+    matrix = torch.load(tmp_path / "run" / "cmat.pt", weights_only=True)
+    assert torch.equal(matrix, torch.from_numpy(confusion_matrix(labels, predictions, normalize="true")))
+
+
 def test_nothing_to_evaluate(make_cfg):
     evaluator = engine.build_evaluator(make_cfg(), lab2cname={})
     with pytest.raises((ValueError, ZeroDivisionError)) as error:
