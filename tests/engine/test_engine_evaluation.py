@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dho_prompt import engine
-from dho_prompt.engine.embedded.meters import MetricMeter
+from dho_prompt.engine.embedded.meters import LateNumbers, MetricMeter
 
 LABELS = torch.tensor([0, 0, 0, 1, 1, 3, 3, 3])
 PREDICTIONS = torch.tensor([0, 0, 1, 1, 2, 3, 3, 0])
@@ -127,3 +127,18 @@ def test_meters():
     assert str(meter) == "loss 1.0000 (1.5000) acc 100.0000 (75.0000)"
     with pytest.raises(TypeError):
         meter.update([1.0])
+
+
+def test_late_numbers_are_read_together_and_forgotten():
+    late = LateNumbers()
+    reports = [{"loss": torch.tensor(1.1), "acc": 50.0}, None, {"loss": torch.tensor(0.3), "other": torch.tensor([7])}]
+    for step, values in enumerate(reports):
+        late.add(step + 4, values)
+    assert not late.late
+    read = late.read()
+    assert [step for step, _ in read] == [4, 5, 6] and read[1][1] is None
+    assert read[0][1] == {"loss": torch.tensor(1.1).item(), "acc": 50.0}
+    assert read[2][1] == {"loss": torch.tensor(0.3).item(), "other": 7.0}
+    assert late.read() == []
+    late.add(0, {"loss": torch.empty((), device="meta")})
+    assert late.late
