@@ -89,6 +89,9 @@ declare(
             "largest norm of the gradient of all that is trained",
             Number(0, open_least=True, special=0, meaning="any"),
         ),
+        "FUSED": Setting(
+            False, "update all weights by one kernel (sgd, adam, amsgrad, adamw); Adam's last bits differ"
+        ),
         "DECAY_ALL": Setting(True, "decay biases and the weights of normalisations too, as published"),
         "EMA": Setting(
             0.0,

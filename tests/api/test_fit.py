@@ -89,7 +89,10 @@ def test_the_caller_keeps_screen_threads_and_random_numbers(folder, settings, tm
     torch.set_num_threads(before)
     out, err = capsys.readouterr()
     assert out == "" and "epoch 2/2, loss " in err and "100%" in err and "validation" not in err
-    assert "epoch [2/2] batch [1/1]" in (tmp_path / "run" / "log.txt").read_text()
+    log = tmp_path / "run" / "log.txt"
+    assert "epoch [2/2] batch [1/1]" in log.read_text()
+    if Path("/proc/self/fd").is_dir():
+        assert log not in [path.resolve() for path in Path("/proc/self/fd").iterdir()], "it is still open"
     with pytest.raises(ValueError, match="OPTIM.LRR"):
         fit(folder, "coop", 2, tmp_path / "other", settings={"OPTIM.LRR": 1}, progress=False)
     assert sys.stdout is stdout and sys.stderr is stderr

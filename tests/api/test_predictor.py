@@ -160,6 +160,27 @@ def test_images_that_are_none_are_named(run, folder, tmp_path):
         predictor.predict([good], batch_size=-1)
 
 
+def test_a_diverged_run_and_its_own_number_of_threads(run, folder, monkeypatch):
+    predictor, image = Predictor.from_run(run), held_out(folder)[0]
+    trainer, threads = predictor._trainer, []
+    logits_of = trainer.predict
+
+    def noting(images):
+        threads.append(torch.get_num_threads())
+        return logits_of(images)
+
+    monkeypatch.setattr(trainer, "predict", noting)
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    predictor.predict(image)
+    assert threads == [1] and torch.get_num_threads() == 3  # TORCH_THREADS of the run
+    torch.set_num_threads(before)
+    with torch.no_grad():
+        trainer.objective.head.weight[1] = float("nan")
+    with pytest.raises(FloatingPointError, match="the kd head's logits are infinite or not numbers"):
+        predictor.predict(image)
+
+
 def test_what_is_no_finished_run_is_named(run, tmp_path, train_args):
     with pytest.raises(FileNotFoundError, match="no folder .*absent"):
         Predictor.from_run(tmp_path / "absent")

@@ -23,7 +23,7 @@ class Batch:
 
     def __init__(self, content: dict[str, Any], crop: SharedCrop, device: torch.device) -> None:
         self.content, self.crop, self.device = content, crop, device
-        self.labels: Tensor = content["label"].to(device)
+        self.labels: Tensor = content["label"].to(device, non_blocking=True)
 
     @property
     def labelled(self) -> int:
