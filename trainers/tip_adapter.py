@@ -8,6 +8,8 @@ from tqdm import tqdm
 
 from dho_prompt.clip.templates import templates_for
 from dho_prompt.clip.zeroshot import class_text_features
+from dho_prompt.data.batches.batch import Batch
+from dho_prompt.data.batches.lasting import lasting
 from dho_prompt.engine import register_trainer
 from dho_prompt.files import atomic_write
 from dho_prompt.methods.tip_adapter import Cache, TipAdapterMethod, as_published, starts
@@ -56,11 +58,13 @@ class TipAdapterF(MethodTrainer):
         passes = self.cfg.TRAINER.TIP_ADAPTER.PASSES
         # not as a training set, which puts another image, perhaps of another class, in an unreadable one's place
         images = SharedViews(self.cfg, self.dm.dataset.train_x, self.crop)
-        loader = DataLoader(images, self.cfg.DATALOADER.TEST.BATCH_SIZE, num_workers=self.cfg.DATALOADER.NUM_WORKERS)
+        node = self.cfg.DATALOADER
+        loader = lasting(DataLoader(images, node.TEST.BATCH_SIZE, num_workers=node.NUM_WORKERS))
         total = torch.zeros_like(self.model.cache.keys)
         for _ in tqdm(range(passes), desc="cache"):
             with self.autocast():
-                parts = [self.model.encode_image(batch["img"].to(self.device)).float() for batch in loader]
+                batches = (Batch(batch, self.crop, self.device) for batch in loader)
+                parts = [self.model.encode_image(batch.images()).float() for batch in batches]
             total += torch.nn.functional.normalize(torch.cat(parts), dim=-1)
         return total / passes
 

@@ -47,7 +47,7 @@ def shared_crop(cfg: Any) -> SharedCrop:
     """The training transform of the INPUT node, to which teachers add their views."""
     node = cfg.INPUT
     student = View(node.SIZE[0], tuple(node.PIXEL_MEAN), tuple(node.PIXEL_STD))
-    return SharedCrop(student, node.TRANSFORMS, node.RRCROP_SCALE, node.INTERPOLATION)
+    return SharedCrop(student, node.TRANSFORMS, node.RRCROP_SCALE, node.INTERPOLATION, node.FAST_RESIZE)
 
 
 def every_training_image(cfg: Any, dataset: Any) -> Sequence[Any]:

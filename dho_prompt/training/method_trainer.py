@@ -79,6 +79,7 @@ class MethodTrainer(Run, TrainerX):
 
     def read_data(self) -> SharedCrop:
         cfg, crop = self.cfg, shared_crop(self.cfg)
+        crop.bytes = True  # our steps read their batches by Batch, which finishes the pixels
         self.dm = DataManager(cfg, custom_tfm_train=crop, dataset_wrapper=SharedViews)
         self.train_loader_x, self.train_loader_u = self.dm.train_loader_x, None
         self.val_loader, self.test_loader = self.dm.val_loader, self.dm.test_loader

@@ -17,7 +17,7 @@ def test_words_come_as_they_were():
     assert read_list(listed(*lines)) == lines and read_list(b"") == []
 
 
-@pytest.mark.parametrize("content", [b"1\0tra", b"2\0train\0", b"0\0", b"train\0", b"1\0train\0x\0"])
+@pytest.mark.parametrize("content", [b"1\0tra", b"2\0train\0", b"0\0", b"train\0", b"1\0train\0x\0", b"1\0train\0x"])
 def test_a_list_of_another_form_is_refused(content):
     with pytest.raises(ValueError, match="list of runs"):
         read_list(content)
@@ -44,9 +44,11 @@ def test_a_run_waits_for_those_whose_folder_it_names(tmp_path):
     boosted = run("out/n/seed1", "TRAINER.COOP.BOOST", "./out/m/seed1")
     taught = run("out/o/seed3", "KEY", "('ViT-B/16','out/t/seed{seed}/x.pt')", seed=3)
     again = run("out/m/seed1", "OPTIM.LR", "1.0")
-    runs = [boosted, taught, first, tenth, theirs, again]  # whatever their order
+    other = run("out/n/seed10", "TRAINER.COOP.BOOST", "out/m/seed10/")
+    runs = [boosted, other, taught, first, tenth, theirs, again]  # whatever their order
     needs = {run: needs_of(run, runs) for run in runs}
     assert needs[boosted] == [first, again] and needs[taught] == [theirs] and needs[again] == [first]
+    assert needs[other] == [tenth]
     assert not needs[first] and not needs[tenth] and not needs[theirs]
 
 

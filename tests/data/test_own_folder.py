@@ -194,7 +194,7 @@ def test_a_run_on_a_folder_distils_on_its_unlabelled_images(folder, train_args, 
     opts = ("DATASET.NAME", "ImageFolder", "DATASET.FOLDER", folder, "DATASET.NUM_SHOTS", "1", "OPTIM.MAX_EPOCH", "1")
     main(train_args("CoOpDHO", *opts))
     split = read_json(tmp_path / "run" / "split.json")
-    assert len(split["labelled"]) == 2 and split["unlabelled"] == 10
+    assert split["labelled"] == 2 and split["unlabelled"] == 10
     assert read_json(tmp_path / "run" / "results.json")["accuracy"]["test"]["images"] == 4
 
 

@@ -55,7 +55,8 @@ class Batch:
         return [Batch(content, self.crop, self.device) for content in cut]
 
     def images(self, view: View | None = None) -> Tensor:
-        """(labelled + unlabelled, 3, size, size) as ``view`` has them; default: the student's."""
+        """(labelled + unlabelled, 3, size, size) as ``view`` has them, normalised; default: the student's."""
         key = "img" if view is None else self.crop.key_of(view)
         parts = [self.content[name] for name in (key, f"{key}_u") if name in self.content]
-        return torch.cat([part.to(self.device, non_blocking=True) for part in parts])
+        pixels = torch.cat([part.to(self.device, non_blocking=True) for part in parts])
+        return self.crop.finished(pixels, self.crop.views[key])
