@@ -7,7 +7,12 @@ from dho_prompt.config.ranges import MOST, PATH, Items, Number, Text, Whole
 
 declare(
     "MODEL.BACKBONE",
-    {"WEIGHTS": Setting("", "a file with the weights of NAME, instead of what the name fetches", PATH)},
+    {
+        "WEIGHTS": Setting("", "a file with the weights of NAME, instead of what the name fetches", PATH),
+        "STORE": Setting(
+            "", "a folder with a frozen tower's features of every training image, as TRAINER.DHO.TEACHER.STORE", PATH
+        ),
+    },
 )
 declare(
     "DATASET",

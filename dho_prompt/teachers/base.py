@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from dho_prompt.config import PRECISIONS, Setting, declare
-from dho_prompt.config.ranges import PATH, Items, Number, Text, templates
+from dho_prompt.config.ranges import EPOCHS, PATH, Items, Number, Text, Whole, templates
 from dho_prompt.data.batches.batch import Batch
 from dho_prompt.data.batches.views import View
 
@@ -34,6 +34,16 @@ declare(
         "AVERAGE": Setting("probabilities", "what is averaged", ("probabilities", "logits")),
         "TEMPLATES": Setting((), "prompt templates (Sec. 4.1)", templates("those of the data set")),
         "PREC": Setting("", "fp32, fp16 or bf16; '' takes the method's", ("", *PRECISIONS)),
+        "STORE": Setting(
+            "",
+            "a folder with what it said of every training image (python -m dho_prompt.store teacher), so that it is "
+            "not loaded; auto makes one in the folder of the data sets and takes it again in later runs",
+            PATH,
+        ),
+        "STORE_VIEWS": Setting(
+            0, "views of an image that STORE auto keeps", Whole(1, EPOCHS, 0, "as many as the run shows")
+        ),
+        "STORE_REUSE": Setting(False, "show views again where a run shows an image more often than there are views"),
     },
 )
 

@@ -28,6 +28,16 @@ class View(NamedTuple):
         return cls(clip.image_size, tuple(clip.mean), tuple(clip.std))
 
 
+class Crop(NamedTuple):
+    """A part of an image in pixels, and whether it is mirrored; height 0 is the centre of the whole image."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+    flipped: int
+
+
 class SharedCrop:
     """Crop and flip an image once and give it to student and teacher (Sec. 4.1; Table 6 for the scale).
 
@@ -77,21 +87,31 @@ class SharedCrop:
         """Give the teachers' views no longer."""
         self.views = {"img": self.views["img"]}
 
+    def show_alone(self, views: Sequence[View]) -> None:
+        """Give no other views than these any longer."""
+        self.views = {key: view for key, view in self.views.items() if view in views}
+
     def key_of(self, view: View) -> str:
         """Under which key a view that is shown stands."""
         return next(key for key, shown in self.views.items() if shown == view)
 
-    def __call__(self, image: Image.Image) -> dict[str, Tensor]:
-        if self.crop:
-            top, left, height, width = RandomResizedCrop.get_params(image, list(self.scale), [3 / 4, 4 / 3])
-        flipped = self.flip and bool(torch.rand(1) < 0.5)
+    def draw(self, image: Image.Image) -> Crop:
+        """What to show of an image, drawn from torch's random numbers."""
+        box = RandomResizedCrop.get_params(image, list(self.scale), [3 / 4, 4 / 3]) if self.crop else (0, 0, 0, 0)
+        return Crop(*box, int(self.flip and bool(torch.rand(1) < 0.5)))
+
+    def cut(self, image: Image.Image, crop: Crop) -> dict[str, Tensor]:
+        """One crop of an image in every view."""
         seen = {}
         for key, view in self.views.items():
             size = [view.size, view.size]
-            if self.crop:
-                pixels = F.resized_crop(image, top, left, height, width, size, self.interpolation)
+            if crop.height:
+                pixels = F.resized_crop(image, *crop[:4], size, self.interpolation)
             else:
                 pixels = F.center_crop(F.resize(image, view.size, self.interpolation), size)
-            tensor = F.to_tensor(F.hflip(pixels) if flipped else pixels)
+            tensor = F.to_tensor(F.hflip(pixels) if crop.flipped else pixels)
             seen[key] = F.normalize(tensor, view.mean, view.std) if self.normalize else tensor
         return seen
+
+    def __call__(self, image: Image.Image) -> dict[str, Tensor]:
+        return self.cut(image, self.draw(image))

@@ -1,0 +1,113 @@
+"""Reading a store: rows of any images and views, each compared with its checksum."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from dho_prompt.files import PathLike
+from dho_prompt.files.checksums import sha256_of
+from dho_prompt.store.layout import TEXT, Manifest, checksums, names_of_missing, read_manifest, shard_file
+from dho_prompt.store.locks import writer_of
+
+ANEW = "delete that file and run the command that made the store again, which makes it anew"
+
+
+class StoredRows:
+    """A complete store, mapped into memory.
+
+    Args:
+        folder: of the store.
+
+    Attributes:
+        manifest: what it holds.
+
+    Raises:
+        FileNotFoundError: there is no store.
+        ValueError: it is incomplete, being written, cut short or damaged.
+    """
+
+    def __init__(self, folder: PathLike) -> None:
+        self.folder, self.manifest = Path(folder), read_manifest(folder)
+        self._refuse_incomplete()
+        self._shards = [open_shard(self.folder, self.manifest, shard) for shard in range(self.manifest.shards)]
+        text = self.folder / TEXT
+        if self.manifest.text and not (text.is_file() and sha256_of(text) == self.manifest.text):
+            raise ValueError(f"{text} is missing or damaged; make the store anew in another folder")
+
+    def _refuse_incomplete(self) -> None:
+        missing = [
+            shard for shard in range(self.manifest.shards) if not shard_file(self.folder, shard).is_file()
+        ]  # fmt: skip
+        if not missing:
+            return
+        writer = writer_of(self.folder)
+        now = f"{writer} is writing it: wait for it" if writer else "nobody is writing it: run the command again"
+        raise ValueError(
+            f"the store {self.folder} is not complete: {len(missing)} of {self.manifest.shards} shards are missing "
+            f"({names_of_missing(missing)}). {now}; it goes on where it stopped"
+        )
+
+    def text_features(self) -> np.ndarray | None:
+        """(classes, d) class text features, float32; None from a store without."""
+        return np.load(self.folder / TEXT, allow_pickle=False) if self.manifest.text else None
+
+    def read(self, images: np.ndarray, views: np.ndarray) -> np.ndarray:
+        """The records of (n,) images in (n,) views, as :func:`.layout.record_type` has them.
+
+        Raises:
+            IndexError: no such image or view.
+            ValueError: a record is damaged.
+        """
+        found = np.empty((len(images), self.manifest.record.itemsize), np.uint8)
+        shard, place = np.divmod(images, self.manifest.shard_images)
+        order = np.argsort(shard, kind="stable")
+        starts = np.flatnonzero(np.diff(shard[order], prepend=-1)).tolist()
+        for start, end in zip(starts, [*starts[1:], len(order)]):
+            which = order[start:end]
+            found[which] = self._shards[shard[which[0]]][views[which], place[which]]
+        records = found.view(self.manifest.record)[:, 0]
+        self._compare(records, images, views)
+        return records
+
+    def _compare(self, records: np.ndarray, images: np.ndarray, views: np.ndarray) -> None:
+        wrong = np.flatnonzero(checksums(records, views * self.manifest.images + images) != records["check"])
+        if len(wrong):
+            image, view = images[wrong[0]], views[wrong[0]]
+            file = shard_file(self.folder, image // self.manifest.shard_images)
+            raise ValueError(f"{file} is damaged: view {view} of image {image} does not match its checksum; {ANEW}")
+
+    def crop(self, image: int, view: int) -> np.ndarray:
+        """The crop of one view: top, left, height, width, flipped."""
+        return self.read(np.array([image]), np.array([view]))["crop"][0]
+
+    def unreadable(self) -> np.ndarray:
+        """Images that could not be read when the store was made."""
+        at = self.manifest.record.fields["crop"][1] + 4 * 2  # where a crop has its height
+        heights = [np.ascontiguousarray(shard[0, :, at : at + 4]).view("<i4")[:, 0] for shard in self._shards]
+        return np.flatnonzero(np.concatenate(heights) < 0)
+
+    def check(self, shard: int) -> None:
+        """Compare every record of a shard with its checksum."""
+        images = np.array(self.manifest.images_of(shard))
+        for view in range(self.manifest.views):
+            self.read(images, np.full(len(images), view))
+
+
+def open_shard(folder: PathLike, manifest: Manifest, shard: int) -> np.ndarray:
+    """(views, images, bytes of a record) of a shard, mapped from its file.
+
+    Raises:
+        ValueError: the file is cut short or of another form.
+    """
+    path, record = shard_file(folder, shard), manifest.record
+    try:
+        mapped = np.load(path, mmap_mode="r", allow_pickle=False)
+        fits = mapped.shape == (manifest.views, len(manifest.images_of(shard))) and mapped.dtype == record
+        size = mapped.offset + mapped.nbytes
+    except (ValueError, EOFError) as error:
+        raise ValueError(f"{path} is cut short or damaged ({error}); {ANEW}") from error
+    if not fits or path.stat().st_size != size:
+        raise ValueError(f"{path} is of another form or length than its manifest says; {ANEW}")
+    return mapped.view(np.uint8).reshape(*mapped.shape, record.itemsize)
