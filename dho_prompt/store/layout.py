@@ -8,6 +8,8 @@ moment that it has its name.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import zlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -77,6 +79,10 @@ class Manifest:
         """Size of all shards, without their headers of 128 bytes or so."""
         return self.images * self.views * self.record.itemsize
 
+    def digest(self) -> str:
+        """SHA-256 of all that it says."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+
     def images_of(self, shard: int) -> range:
         first = shard * self.shard_images
         return range(first, min(first + self.shard_images, self.images))
@@ -95,6 +101,11 @@ def shard_images(images: int, views: int) -> int:
 
 def shard_file(folder: PathLike, shard: int) -> Path:
     return Path(folder) / f"shard-{shard:05d}.npy"
+
+
+def missing_shards(folder: PathLike, manifest: Manifest, part: tuple[int, int] = (0, 1)) -> list[int]:
+    """Shards that are not there, of the ``part[0]``-th of ``part[1]`` equal parts."""
+    return [shard for shard in range(part[0], manifest.shards, part[1]) if not shard_file(folder, shard).is_file()]
 
 
 def checksums(records: np.ndarray, places: np.ndarray) -> np.ndarray:

@@ -8,7 +8,16 @@ import numpy as np
 
 from dho_prompt.files import PathLike
 from dho_prompt.files.checksums import sha256_of
-from dho_prompt.store.layout import TEXT, Manifest, checksums, names_of_missing, read_manifest, shard_file
+from dho_prompt.store.layout import (
+    MANIFEST,
+    TEXT,
+    Manifest,
+    checksums,
+    missing_shards,
+    names_of_missing,
+    read_manifest,
+    shard_file,
+)
 from dho_prompt.store.locks import writer_of
 
 ANEW = "delete that file and run the command that made the store again, which makes it anew"
@@ -37,9 +46,7 @@ class StoredRows:
             raise ValueError(f"{text} is missing or damaged; make the store anew in another folder")
 
     def _refuse_incomplete(self) -> None:
-        missing = [
-            shard for shard in range(self.manifest.shards) if not shard_file(self.folder, shard).is_file()
-        ]  # fmt: skip
+        missing = missing_shards(self.folder, self.manifest)
         if not missing:
             return
         writer = writer_of(self.folder)
@@ -93,6 +100,11 @@ class StoredRows:
         images = np.array(self.manifest.images_of(shard))
         for view in range(self.manifest.views):
             self.read(images, np.full(len(images), view))
+
+
+def is_complete(folder: PathLike) -> bool:
+    """Whether a folder has a store with all its shards."""
+    return (Path(folder) / MANIFEST).is_file() and not missing_shards(folder, read_manifest(folder))
 
 
 def open_shard(folder: PathLike, manifest: Manifest, shard: int) -> np.ndarray:

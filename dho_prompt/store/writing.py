@@ -20,7 +20,7 @@ from dho_prompt.data.batches.views import SharedCrop
 from dho_prompt.files import PathLike, atomic_write
 from dho_prompt.store.crops import ViewsOfImages, joined
 from dho_prompt.store.images import StoredImages
-from dho_prompt.store.layout import Manifest, checksums, shard_file
+from dho_prompt.store.layout import Manifest, checksums, missing_shards, shard_file
 from dho_prompt.store.locks import Lock, say_writing
 
 WAIT = 1.0  # seconds between two looks at what other processes are writing
@@ -61,9 +61,7 @@ class Writer:
         self._left: dict[int, int] = {}  # records that a shard still lacks
 
     def missing(self, part: tuple[int, int] = (0, 1)) -> list[int]:
-        """Shards that are not there, of the ``part[0]``-th of ``part[1]`` equal parts."""
-        shards = range(part[0], self.manifest.shards, part[1])
-        return [shard for shard in shards if not shard_file(self.folder, shard).is_file()]
+        return missing_shards(self.folder, self.manifest, part)
 
     def fill(self, part: tuple[int, int] = (0, 1)) -> None:
         """Write the shards that are missing; those that another process has begun are waited for.

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from dho_prompt.config import PRECISIONS, Setting, declare
-from dho_prompt.config.ranges import EPOCHS, PATH, Items, Number, Text, Whole, templates
+from dho_prompt.config.ranges import PATH, Items, Number, Text, templates
 from dho_prompt.data.batches.batch import Batch
 from dho_prompt.data.batches.views import View
 
@@ -40,10 +40,6 @@ declare(
             "not loaded; auto makes one in the folder of the data sets and takes it again in later runs",
             PATH,
         ),
-        "STORE_VIEWS": Setting(
-            0, "views of an image that STORE auto keeps", Whole(1, EPOCHS, 0, "as many as the run shows")
-        ),
-        "STORE_REUSE": Setting(False, "show views again where a run shows an image more often than there are views"),
     },
 )
 

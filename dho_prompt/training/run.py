@@ -36,6 +36,7 @@ from dho_prompt.runs.resume import Resumable
 from dho_prompt.runs.saved_classes import refuse_other_classes, rows_of
 from dho_prompt.students.base import Student
 from dho_prompt.teachers.base import Teacher
+from dho_prompt.training.build import AUTO
 from dho_prompt.training.build_objective import build_objective
 from dho_prompt.training.build_teacher import (
     build_teacher,
@@ -47,7 +48,7 @@ from dho_prompt.training.build_teacher import (
 from dho_prompt.training.evaluating import evaluates_only
 from dho_prompt.training.loaders import labelled_batches, pair_batches, test_loader, unlabelled_images
 from dho_prompt.training.optimisers import optimizer_of
-from dho_prompt.training.stores import AUTO, Stores, wanted
+from dho_prompt.training.stores import Stores, wanted
 
 
 class Run(Resumable):
@@ -328,9 +329,13 @@ class Run(Resumable):
         state: dict[str, Any] = {"classnames": list(classes.names), "class_ids": classes.ids}
         if getattr(self, "scaler", None) is not None:
             state["scaler"] = self.scaler.state_dict()
+        if self.stores is not None:
+            state["stores"] = self.stores.identities()
         return state
 
     def load_extra_state(self, state: dict[str, Any]) -> None:
+        if self.stores is not None and "stores" in state:
+            self.stores.refuse_others(state["stores"])
         if getattr(self, "scaler", None) is not None and state.get("scaler"):
             self.scaler.load_state_dict(state["scaler"])
 

@@ -15,13 +15,13 @@ from dho_prompt.data.batches.batch import Batch
 from dho_prompt.data.batches.pair import PairLoader
 from dho_prompt.data.batches.stored import StoredViews, ViewSampler, passes, replaying
 from dho_prompt.store.images import StoredImages
-from dho_prompt.store.rows import StoredRows
+from dho_prompt.store.rows import StoredRows, is_complete
 from dho_prompt.teachers.stored import StoredTeacher, stored_rows
+from dho_prompt.training.build import AUTO
 from dho_prompt.training.loaders import every_training_image
 from dho_prompt.training.store_build import Order, Source, make_store
 from dho_prompt.training.store_of import refuse_another, student_of, teacher_of
 
-AUTO = "auto"
 KEYS = {"teacher": "TRAINER.DHO.TEACHER.STORE", "student": "MODEL.BACKBONE.STORE"}
 ENVIRONMENT, FOLDER = "DHO_PROMPT_STORES", "dho_prompt_stores"
 SAMPLE = 64  # crops by which two stores are compared
@@ -71,11 +71,12 @@ class Stores:
 
     def _made(self, kind: str, of: dict[str, Any]) -> str:
         """The folder of the store that STORE auto keeps; made, or completed, where it has to be."""
-        views = self.cfg.TRAINER.DHO.TEACHER.STORE_VIEWS or max(self.needed.values())
+        views = self.cfg.DATALOADER.STORE_VIEWS or max(self.needed.values())
         digest = hashlib.sha256(json.dumps(of, sort_keys=True).encode()).hexdigest()[:16]
         home = os.environ.get(ENVIRONMENT) or Path(self.cfg.DATASET.ROOT) / FOLDER
         folder = str(Path(home) / f"{self.cfg.DATASET.NAME}-{kind}-{digest}-{views}")
-        make_store(Order(kind, folder, views), self.source, self._per_run)
+        if not is_complete(folder):
+            make_store(Order(kind, folder, views), self.source, self._per_run)
         return folder
 
     def _refuse_other_crops(self) -> None:
@@ -99,12 +100,12 @@ class Stores:
 
     def _refuse_reuse(self) -> None:
         most = max(self.needed.values())
-        if most > self.views and not self.cfg.TRAINER.DHO.TEACHER.STORE_REUSE:
-            told = " and ".join(f"a {name} image {count} times" for name, count in self.needed.items())
+        if most > self.views and not self.cfg.DATALOADER.STORE_REUSE:
+            told = " and ".join(f"each {name} image {count} times" for name, count in self.needed.items())
             raise ValueError(
                 f"{', '.join(str(rows.folder) for rows in self.rows.values())} holds {self.views} views of an image, "
                 f"and this run of {self.cfg.OPTIM.MAX_EPOCH} epochs shows {told}: make a store of {most} views, or set "
-                "TRAINER.DHO.TEACHER.STORE_REUSE True to show views again"
+                "DATALOADER.STORE_REUSE True to show views again"
             )
 
     # In a run
@@ -138,6 +139,22 @@ class Stores:
         """The views of an epoch, counted from 0, which a resumed run shows too."""
         for sampler, count in self._samplers:
             sampler.shown = epoch * count
+
+    def identities(self) -> dict[str, str]:
+        """What a resumed run must find again."""
+        return {kind: rows.manifest.digest() for kind, rows in self.rows.items()}
+
+    def refuse_others(self, before: dict[str, str]) -> None:
+        """Refuse to go on with other stores than those of the epochs that are done.
+
+        Raises:
+            ValueError: they are others.
+        """
+        if before != self.identities():
+            raise ValueError(
+                f"this run began with other stores than {' and '.join(str(rows.folder) for rows in self.rows.values())}"
+                ": put those back, or start a new run in another output folder"
+            )
 
     def record(self) -> dict[str, Any]:
         """What the results file says."""
