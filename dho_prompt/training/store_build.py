@@ -123,7 +123,7 @@ def _manifest(order: Order, source: Source, tower: _Tower, transform: SharedCrop
     teaches = order.kind == "teacher"
     of = teacher_of(cfg, source.classnames, images) if teaches else student_of(cfg, images)
     width = len(source.classnames) if tower.holds == "logits" else _width(tower, images, transform, source.device)
-    text = None if tower.text is None else _write_text(folder, tower.text)
+    text = None if tower.text is None else write_text(folder, tower.text)
     precision = (teaches and cfg.TRAINER.DHO.TEACHER.PREC) or weight_precision(source.precision)
     asked_for = Manifest(
         order.kind, tower.holds, order.dtype, width, order.views, len(images), shard_images(len(images), order.views),
@@ -150,7 +150,7 @@ def _width(tower: _Tower, images: StoredImages, transform: SharedCrop, device: t
     return tower.rows(Batch({**first, "label": torch.zeros(1)}, transform, device)).shape[1]
 
 
-def _write_text(folder: Path, text: np.ndarray) -> str:
+def write_text(folder: Path, text: np.ndarray) -> str:
     path = folder / TEXT
     if not path.is_file():
         content = io.BytesIO()
