@@ -1,10 +1,12 @@
 """An epoch of linear probing + DHO from stored features: made-up rows of any size, on one thread, by its parts.
 
 python scripts/benchmark_store.py [--images 1281167] [--classes 1000] [--width 512] [--teacher-width 768]
-                                  [--batch 256] [--labelled-batch 256] [--steps 200] [--folder FOLDER]
+                                  [--batch 256] [--labelled-batch 256] [--steps 200] [--logits] [--folder FOLDER]
 
 The rows are written as a store has them and read by the loaders and the step of a run, checksums included. --steps 0
-takes the whole epoch, else its time is that of so many steps times their number. Seconds are the process's own (CPU).
+takes the whole epoch, else its time is that of so many steps times their number. An epoch shows every image once,
+labelled and unlabelled ones together. Seconds are the process's own (CPU). --logits stores the teacher's logits, which
+are longer than its features, and saves their product.
 """
 
 import argparse
@@ -39,14 +41,14 @@ LABELLED = 12_812  # images: 1 % of ImageNet
 
 
 def write_store(folder: Path, kind: str, images: int, width: int, classes: int) -> StoredRows:
-    """A store of random features of length 1."""
+    """A store of random features of length 1; a teacher's of as many numbers as there are classes is of logits."""
     draw = np.random.default_rng(width)
+    holds = "logits" if kind == "teacher" and width == classes else "features"
     text = draw.standard_normal((classes, width), np.float32)
-    digest = write_text(folder, text / np.linalg.norm(text, axis=1, keepdims=True)) if kind == "teacher" else None
-    zeta = 0.01 if kind == "teacher" else None
-    manifest = Manifest(
-        kind, "features", "float16", width, 1, images, shard_images(images, 1), zeta, digest, "fp32", [], {}
-    )
+    text = write_text(folder, text / np.linalg.norm(text, axis=1, keepdims=True)) if kind == "teacher" else None
+    zeta, size = 0.01 if kind == "teacher" else None, shard_images(images, 1)
+    text = text if holds == "features" else None
+    manifest = Manifest(kind, holds, "float16", width, 1, images, size, zeta, text, "fp32", [], {})
     write_manifest(folder, manifest)
     for shard in range(manifest.shards):
         places = np.array(manifest.images_of(shard))
@@ -89,6 +91,7 @@ def main() -> None:
         parse.add_argument(f"--{name}", type=int, default=default)
     for name, default in (("batch", 256), ("labelled-batch", 256), ("steps", 200)):
         parse.add_argument(f"--{name}", type=int, default=default)
+    parse.add_argument("--logits", action="store_true", help="store the teacher's logits")
     parse.add_argument("--folder", help="where the stores are written (default: a temporary folder)")
     args = parse.parse_args()
     torch.set_num_threads(1)
@@ -102,7 +105,10 @@ def measure(args: argparse.Namespace, folder: Path) -> None:
     with shares.of("writing"):
         stores = {
             kind: write_store(folder / kind, kind, args.images, width, args.classes)
-            for kind, width in (("teacher", args.teacher_width), ("student", args.width))
+            for kind, width in (
+                ("teacher", args.classes if args.logits else args.teacher_width),
+                ("student", args.width),
+            )
         }
     size = sum(rows.manifest.bytes for rows in stores.values())
     print(f"{args.images:,} images, {size / 2**30:.2f} GiB written in {shares.pop('writing'):.1f} s")
@@ -136,10 +142,11 @@ def measure(args: argparse.Namespace, folder: Path) -> None:
             terms.total.backward()
         with shares.of("update"):
             optimizer.step()
-    wall, total, epoch = time.perf_counter() - begun, sum(shares.values()), len(pair) / steps
+    wall, total = time.perf_counter() - begun, sum(shares.values())
     for part, seconds in shares.items():
         print(f"{part:28s} {seconds / steps * 1e3:8.2f} ms a step  {seconds / total:6.1%}")
-    told = {"steps": steps, "epoch_steps": len(pair), "epoch_cpu_s": total * epoch, "epoch_wall_s": wall * epoch}
+    epoch = args.images / (args.batch + args.labelled_batch) / steps  # every image once
+    told = {"steps": steps, "epoch_cpu_s": total * epoch, "epoch_wall_s": wall * epoch}
     print(json.dumps({**vars(args), **told}))
 
 

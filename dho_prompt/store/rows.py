@@ -41,6 +41,7 @@ class StoredRows:
         self.folder, self.manifest = Path(folder), read_manifest(folder)
         self._refuse_incomplete()
         self._shards = [open_shard(self.folder, self.manifest, shard) for shard in range(self.manifest.shards)]
+        self._lengths = np.array([len(self.manifest.images_of(shard)) for shard in range(self.manifest.shards)])
         text = self.folder / TEXT
         if self.manifest.text and not (text.is_file() and sha256_of(text) == self.manifest.text):
             raise ValueError(f"{text} is missing or damaged; make the store anew in another folder")
@@ -67,14 +68,21 @@ class StoredRows:
             IndexError: no such image or view.
             ValueError: a record is damaged.
         """
-        found = np.empty((len(images), self.manifest.record.itemsize), np.uint8)
+        if not (_within(images, self.manifest.images) and _within(views, self.manifest.views)):
+            raise IndexError(f"{self.folder} has {self.manifest.images} images in {self.manifest.views} views")
         shard, place = np.divmod(images, self.manifest.shard_images)
         order = np.argsort(shard, kind="stable")
-        starts = np.flatnonzero(np.diff(shard[order], prepend=-1)).tolist()
-        for start, end in zip(starts, [*starts[1:], len(order)]):
-            which = order[start:end]
-            found[which] = self._shards[shard[which[0]]][views[which], place[which]]
-        records = found.view(self.manifest.record)[:, 0]
+        starts = np.flatnonzero(np.diff(shard[order], prepend=-1))
+        rows = (views * self._lengths[shard] + place)[order]
+        found, ends = (
+            np.empty((len(order), self.manifest.record.itemsize), np.uint8),
+            [*starts[1:].tolist(), len(order)],
+        )
+        for number, start, end in zip(shard[order[starts]].tolist(), starts.tolist(), ends):
+            # with clip it writes to its place without a copy
+            self._shards[number].take(rows[start:end], axis=0, out=found[start:end], mode="clip")
+        records = np.empty(len(order), self.manifest.record)
+        records[order] = found.view(self.manifest.record)[:, 0]
         self._compare(records, images, views)
         return records
 
@@ -92,7 +100,8 @@ class StoredRows:
     def unreadable(self) -> np.ndarray:
         """Images that could not be read when the store was made."""
         at = self.manifest.record.fields["crop"][1] + 4 * 2  # where a crop has its height
-        heights = [np.ascontiguousarray(shard[0, :, at : at + 4]).view("<i4")[:, 0] for shard in self._shards]
+        first = [shard[:length, at : at + 4] for shard, length in zip(self._shards, self._lengths)]  # their first view
+        heights = [np.ascontiguousarray(part).view("<i4")[:, 0] for part in first]
         return np.flatnonzero(np.concatenate(heights) < 0)
 
     def check(self, shard: int) -> None:
@@ -108,7 +117,7 @@ def is_complete(folder: PathLike) -> bool:
 
 
 def open_shard(folder: PathLike, manifest: Manifest, shard: int) -> np.ndarray:
-    """(views, images, bytes of a record) of a shard, mapped from its file.
+    """(views * images, bytes of a record) of a shard, mapped from its file.
 
     Raises:
         ValueError: the file is cut short or of another form.
@@ -122,4 +131,8 @@ def open_shard(folder: PathLike, manifest: Manifest, shard: int) -> np.ndarray:
         raise ValueError(f"{path} is cut short or damaged ({error}); {ANEW}") from error
     if not fits or path.stat().st_size != size:
         raise ValueError(f"{path} is of another form or length than its manifest says; {ANEW}")
-    return mapped.view(np.uint8).reshape(*mapped.shape, record.itemsize)
+    return mapped.view(np.uint8).reshape(-1, record.itemsize)
+
+
+def _within(numbers: np.ndarray, end: int) -> bool:
+    return not len(numbers) or bool(numbers.min() >= 0 and numbers.max() < end)

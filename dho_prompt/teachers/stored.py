@@ -51,5 +51,5 @@ class StoredTeacher(Teacher):
 
 def stored_rows(rows: StoredRows, batch: Batch) -> Tensor:
     """(labelled + unlabelled, width) float32 rows of a batch, on its device."""
-    found = rows.read(*batch.places())["row"]
-    return torch.from_numpy(found.astype("float32")).to(batch.device, non_blocking=True)
+    found = torch.from_numpy(rows.read(*batch.places())["row"])
+    return found.to(batch.device, non_blocking=True).float()
