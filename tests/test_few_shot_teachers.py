@@ -163,6 +163,7 @@ def test_keys_are_means_over_augmented_passes(train_args, tmp_path):
     trainer = build(train_args("TipAdapterF", *words))
     trainer.before_train()
     images = torch.stack([trainer.crop(_open(item.impath))["img"] for item in trainer.dm.dataset.train_x])
+    images = trainer.crop.finished(images, trainer.crop.views["img"])
     with torch.no_grad():
         features = UNIT(trainer.model.encode_image(images), dim=1)
     torch.testing.assert_close(trainer.model.cache.keys.detach(), features, rtol=1e-5, atol=1e-6)

@@ -4,11 +4,16 @@ import pytest
 import torch
 
 from dho_prompt.clip.loading import load_clip
+from dho_prompt.config import extend_cfg
+from dho_prompt.data.batches.batch import Batch
+from dho_prompt.data.batches.views import SharedCrop, View
+from dho_prompt.engine import get_cfg_default
 from dho_prompt.methods.coop import CoOpMethod
 from dho_prompt.methods.promptsrc import PromptSRCMethod
 from dho_prompt.students.clip import CLIPStudent
 from dho_prompt.teachers.prompts import PromptTeacher, load_prompts
 from dho_prompt.teachers.zeroshot import ZeroShotTeacher
+from dho_prompt.training.build_teacher import build_teacher
 
 NAMES = ["tench", "goldfish", "great_white_shark"]
 TEMPLATES = ["a photo of a {}.", "art of the {}."]
@@ -90,3 +95,38 @@ def test_files_that_cannot_teach_are_refused(teacher_clip, tmp_path):
     )
     with pytest.raises(ValueError, match="ctx"):
         load_prompts(clip, NAMES, str(tmp_path / "other.pth.tar-1"))
+
+
+def _one_batch(clip):
+    view = View.of(clip)
+    content = {"img": torch.randn(2, 3, 40, 40), "img_u": torch.randn(3, 3, 40, 40), "label": torch.tensor([0, 2])}
+    return Batch(content, SharedCrop(view), torch.device("cpu"))
+
+
+def test_what_a_teacher_says_can_be_used_in_a_backward_pass(teacher_clip):
+    teacher = ZeroShotTeacher(load_clip(teacher_clip), NAMES, TEMPLATES)
+    seen = []
+    teacher.clip.model.visual.register_forward_hook(lambda *_: seen.append("the whole tower"))
+    teacher.clip.model.visual.ln_post.register_forward_hook(lambda *_: seen.append(torch.is_inference_mode_enabled()))
+    batch = _one_batch(teacher.clip)
+    for said in (teacher(batch), *teacher.with_features(batch)):
+        assert not said.is_inference() and not said.requires_grad and said.shape[0] == 5
+        weight = torch.ones_like(said, requires_grad=True)
+        (weight * said).sum().backward()
+        assert torch.equal(weight.grad, said)
+    assert seen == [True, True]
+
+
+@pytest.mark.parametrize("precision, exact", [("fp32", True), ("amp", False), ("", False)])
+def test_a_teacher_has_its_own_precision(teacher_clip, precision, exact):
+    cfg = extend_cfg(get_cfg_default())
+    cfg.TRAINER.DHO.TEACHER.NAME, cfg.TRAINER.DHO.TEACHER.PREC = teacher_clip, precision
+    cfg.TRAINER.DHO.TEACHER.TEMPLATES = tuple(TEMPLATES)
+    teacher = build_teacher(cfg, NAMES, "amp", torch.device("cpu"))
+    batch = _one_batch(teacher.clip)
+    alone = teacher.logits(batch.images())
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(teacher(batch), alone) is exact
+        assert torch.equal(teacher.with_features(batch)[0], alone) is exact
+    assert torch.equal(teacher(batch), alone) is (precision != "amp")
+    torch.testing.assert_close(teacher(batch), alone, rtol=0.1, atol=0.1)

@@ -11,13 +11,15 @@ def build(arguments):
 
 
 def first_batches(trainer, count):
-    """Begin training and draw the first epoch's batches."""
+    """Begin training and draw the first epoch's batches, their images as the models take them."""
     trainer.before_train()
     trainer.set_model_mode("train")
     trainer.epoch = 0
     batches = [batch for batch, _ in zip(trainer.train_loader_x, range(count))]
     assert len(batches) == count
-    return batches
+    views = {f"{key}{end}": view for key, view in trainer.crop.views.items() for end in ("", "_u")}
+    finish = lambda key, value: trainer.crop.finished(value, views[key]) if key in views else value  # noqa: E731
+    return [{key: finish(key, value) for key, value in batch.items()} for batch in batches]
 
 
 def weights_of(trainer):

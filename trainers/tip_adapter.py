@@ -8,6 +8,8 @@ from tqdm import tqdm
 
 from dho_prompt.clip.templates import templates_for
 from dho_prompt.clip.zeroshot import class_text_features
+from dho_prompt.data.batches.batch import Batch
+from dho_prompt.data.batches.lasting import lasting
 from dho_prompt.engine import register_trainer
 from dho_prompt.files import atomic_write
 from dho_prompt.methods.tip_adapter import Cache, TipAdapterMethod, as_published, starts
@@ -31,7 +33,8 @@ class TipAdapterF(MethodTrainer):
     def method(self, student, classnames):
         node, name = self.cfg.TRAINER.TIP_ADAPTER, self.cfg.DATASET.NAME
         texts = class_text_features(student.clip, classnames, list(node.TEMPLATES) or templates_for(name))
-        labels = torch.tensor([item.label for item in self.dm.dataset.train_x])
+        images = self.dm.dataset.train_x if hasattr(self, "dm") else ()  # without data a checkpoint brings the cache
+        labels = torch.tensor([item.label for item in images], dtype=torch.long)
         cache = Cache(texts.cpu(), labels, student.zeta, node.ALPHA or starts(name)[0], node.BETA)
         self.chosen = None  # alpha, beta and how they were chosen, once they are
         return TipAdapterMethod(student, cache, self.fine_tunes)
@@ -55,11 +58,13 @@ class TipAdapterF(MethodTrainer):
         passes = self.cfg.TRAINER.TIP_ADAPTER.PASSES
         # not as a training set, which puts another image, perhaps of another class, in an unreadable one's place
         images = SharedViews(self.cfg, self.dm.dataset.train_x, self.crop)
-        loader = DataLoader(images, self.cfg.DATALOADER.TEST.BATCH_SIZE, num_workers=self.cfg.DATALOADER.NUM_WORKERS)
+        node = self.cfg.DATALOADER
+        loader = lasting(DataLoader(images, node.TEST.BATCH_SIZE, num_workers=node.NUM_WORKERS))
         total = torch.zeros_like(self.model.cache.keys)
         for _ in tqdm(range(passes), desc="cache"):
             with self.autocast():
-                parts = [self.model.encode_image(batch["img"].to(self.device)).float() for batch in loader]
+                batches = (Batch(batch, self.crop, self.device) for batch in loader)
+                parts = [self.model.encode_image(batch.images()).float() for batch in batches]
             total += torch.nn.functional.normalize(torch.cat(parts), dim=-1)
         return total / passes
 
@@ -89,10 +94,9 @@ class TipAdapterF(MethodTrainer):
         keys = {key: value for key, value in checkpoint["state_dict"].items() if key.endswith("keys")}
         return {**fitted, "state_dict": {**fitted["state_dict"], **keys}}
 
-    def load_model(self, directory, epoch=None):
-        super().load_model(directory, epoch)
-        path = Path(directory or ".") / FILE
-        if directory and not self._training and path.is_file():
+    def recall(self, directory):
+        path = Path(directory) / FILE
+        if path.is_file():
             content = read_tip_adapter(str(path))
             cache = self.model.cache
             cache.alpha.fill_(content["best_alpha"])

@@ -12,6 +12,7 @@ from open_clip.model import convert_weights_to_lp, get_cast_dtype
 from open_clip.transformer import LayerNormFp32
 from torch import Tensor, nn
 
+from .frozen_vision import frozen_image_features
 from .names import OPENAI_NAMES, ModelSpec, resolve_name
 from .shapes import architecture_of
 from .weights import find_weights, put_weights, read_state_dict
@@ -48,6 +49,10 @@ class LoadedCLIP:
     def encode_image(self, images: Tensor) -> Tensor:
         """(batch, 3, image_size, image_size) -> (batch, embed_dim) un-normalised features."""
         return self.model.encode_image(images.to(self.dtype))
+
+    def frozen_image_features(self, images: Tensor) -> Tensor:
+        """:meth:`encode_image` without gradient and without waste, equal up to rounding."""
+        return frozen_image_features(self.model, images.to(self.dtype))
 
     @property
     def dtype(self) -> torch.dtype:

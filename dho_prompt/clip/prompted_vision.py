@@ -78,13 +78,13 @@ class PromptedVisionEncoder(nn.Module):
         """
         (tower,) = self._tower
         self._check(prompts)
-        x = tower.ln_pre(_embed(tower, images))
+        x = tower.ln_pre(embed(tower, images))
         tokens = [block_prompts.to(x.dtype) for block_prompts in prompts]
         tokens[0] = tower.ln_pre(tokens[0])
         *blocks, last = tower.transformer.resblocks
         for index, block in enumerate(blocks):
             x = _block(block, x, tokens[index] if index < self.depth else None, keep=index == self.depth - 1)
-        x = _last_block(last, x, tokens[-1] if len(blocks) < self.depth else None)
+        x = last_block(last, x, tokens[-1] if len(blocks) < self.depth else None)
         x = tower.ln_post(x)
         return x if tower.proj is None else x @ tower.proj
 
@@ -111,7 +111,7 @@ def why_not_promptable(tower: nn.Module) -> str:
     return ""
 
 
-def _embed(tower: nn.Module, images: Tensor) -> Tensor:
+def embed(tower: nn.Module, images: Tensor) -> Tensor:
     """(batch, 3, size, size) -> (batch, 1 + patches, width): class token and patches with their positions."""
     patches = tower.conv1(images.to(tower.conv1.weight.dtype)).flatten(2).transpose(1, 2)
     first = tower.class_embedding.to(patches.dtype).expand(len(images), 1, -1)
@@ -139,7 +139,7 @@ def _block(block: nn.Module, x: Tensor, prompts: Tensor | None, keep: bool) -> T
     return finish_block(block, x, _attention(block, q, k, v))
 
 
-def _last_block(block: nn.Module, x: Tensor, prompts: Tensor | None) -> Tensor:
+def last_block(block: nn.Module, x: Tensor, prompts: Tensor | None = None) -> Tensor:
     """The last block for the class token alone: (batch, tokens, width) -> (batch, width)."""
     normed = block.ln_1(x)
     q = in_projection(block.attn, normed[:, :1], last=1)

@@ -42,6 +42,14 @@ declare(
     },
 )
 declare(
+    "INPUT",
+    {
+        "FAST_RESIZE": Setting(
+            False, "resize training images as 8-bit tensors: about twice as many a second, pixels rounded otherwise"
+        ),
+    },
+)
+declare(
     "TEST",
     {
         "SHIFTED_SETS": Setting(
@@ -89,6 +97,9 @@ declare(
             0.0,
             "largest norm of the gradient of all that is trained",
             Number(0, open_least=True, special=0, meaning="any"),
+        ),
+        "FUSED": Setting(
+            False, "update all weights by one kernel (sgd, adam, amsgrad, adamw); Adam's last bits differ"
         ),
         "DECAY_ALL": Setting(True, "decay biases and the weights of normalisations too, as published"),
         "EMA": Setting(

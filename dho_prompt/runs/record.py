@@ -40,7 +40,7 @@ def result_record(
         "shots": cfg.DATASET.NUM_SHOTS,
         "seed": cfg.SEED,
         **{kind: {name: found[kind] for name, found in measured.items()} for kind in MEASURED},
-        "split": None if split is None else {**split, "labelled": len(split["labelled"])},
+        "split": None if split is None else {name: value for name, value in split.items() if name != "images"},
         "epochs": cfg.OPTIM.MAX_EPOCH,
         "device": device,
         "engine": f"{ENGINE} {ENGINE_VERSION}",

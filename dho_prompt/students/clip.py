@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
 from dho_prompt.clip.loading import LoadedCLIP
@@ -31,8 +30,7 @@ class CLIPStudent(Student):
         self.zeta = 1 / clip.logit_scale
 
     def forward(self, images: Tensor) -> Tensor:
-        with torch.no_grad():
-            return self.clip.encode_image(images)
+        return self.clip.frozen_image_features(images)
 
     def text_features(self, classnames: Sequence[str], templates: Sequence[str], unit: bool = True) -> Tensor:
         return class_text_features(self.clip, classnames, templates, normalize_each=unit, unit=unit).float()

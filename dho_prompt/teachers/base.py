@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -33,7 +34,7 @@ declare(
         ),
         "AVERAGE": Setting("probabilities", "what is averaged", ("probabilities", "logits")),
         "TEMPLATES": Setting((), "prompt templates (Sec. 4.1)", templates("those of the data set")),
-        "PREC": Setting("", "fp32, fp16 or bf16; '' takes the method's", ("", *PRECISIONS)),
+        "PREC": Setting("", "fp32, fp16, bf16 or amp; '' takes the method's", ("", *PRECISIONS)),
         "STORE": Setting(
             "",
             "a folder with what it said of every training image (python -m dho_prompt.store teacher), so that it is "
@@ -55,10 +56,13 @@ class Teacher(nn.Module):
     Attributes:
         views: how it must see the images; they are shown to it from then on by the crop that the student sees.
         zeta: temperature of its cosine logits (Eq. 1); a KD head that is aligned with it takes the same (Eq. 10).
+        mixed: whether it computes under autocast (TEACHER.PREC amp) or in its weights' precision; None does as the
+            caller.
     """
 
     views: tuple[View, ...]
     zeta: float
+    mixed: bool | None = None
 
     def encode(self, images: Tensor) -> Tensor:
         """(batch, 3, size, size) in its first view -> (batch, d) image features, no gradient.
@@ -79,16 +83,25 @@ class Teacher(nn.Module):
         """(batch, 3, size, size) in its first view -> (batch, classes) float32 logits ``cos / zeta``, no gradient."""
         return self.classify(self.encode(images))
 
-    @torch.no_grad()
     def forward(self, batch: Batch) -> Tensor:
         """(labelled + unlabelled, classes) float32 logits of a batch's images, without gradient."""
-        return self.logits(batch.images(self.views[0]))
+        images = batch.images(self.views[0])
+        with torch.inference_mode(), self._precision(images.device.type):
+            logits = self.logits(images)
+        return logits.clone()  # outside of inference mode: a loss may keep it for its backward pass
 
-    @torch.no_grad()
     def with_features(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Logits and image features (labelled + unlabelled, d) of a batch, without gradient."""
-        features = self.encode(batch.images(self.views[0]))
-        return self.classify(features), features
+        images = batch.images(self.views[0])
+        with torch.inference_mode(), self._precision(images.device.type):
+            features = self.encode(images)
+            logits = self.classify(features)
+        return logits.clone(), features.clone()
+
+    def _precision(self, device: str) -> AbstractContextManager:
+        if self.mixed is None:
+            return nullcontext()
+        return torch.autocast(device, torch.float16 if device == "cuda" else torch.bfloat16, enabled=self.mixed)
 
     def train(self, mode: bool = True) -> Any:
         return super().train(False)  # a teacher never updates its statistics

@@ -36,7 +36,7 @@ class ZeroShotTeacher(Teacher):
 
     @torch.no_grad()
     def encode(self, images: Tensor) -> Tensor:
-        return F.normalize(self.clip.encode_image(images).float(), dim=-1)
+        return F.normalize(self.clip.frozen_image_features(images).float(), dim=-1)
 
     @torch.no_grad()
     def classify(self, features: Tensor) -> Tensor:

@@ -91,13 +91,16 @@ def build_teacher(cfg: Any, classnames: Sequence[str], precision: str, device: t
     """
     node, zeta = cfg.TRAINER.DHO.TEACHER, cfg.TRAINER.DHO.ZETA
     print(f"Loading the teacher ({of_seed(node.CHECKPOINT, cfg) or node.NAME})")
-    precision = node.PREC or weight_precision(precision)
+    precision = weight_precision(node.PREC or precision)
     teacher = _first(cfg, classnames, precision, device)
     if node.ALSO:
         others = [_other(cfg, of_seed(name, cfg), classnames, precision, device) for name in node.ALSO]
         teacher = AverageTeacher([teacher, *others], node.SHARES, node.AVERAGE)
     if zeta:
         teacher.zeta = zeta
+    if node.PREC:
+        for each in (part for part in teacher.modules() if isinstance(part, Teacher)):
+            each.mixed = node.PREC == "amp"
     return teacher.to(device)
 
 

@@ -52,7 +52,7 @@ def shared_crop(cfg: Any) -> SharedCrop:
 def crop_in(cfg: Any, view: View) -> SharedCrop:
     """The same crops in the view of one model."""
     node = cfg.INPUT
-    return SharedCrop(view, node.TRANSFORMS, node.RRCROP_SCALE, node.INTERPOLATION)
+    return SharedCrop(view, node.TRANSFORMS, node.RRCROP_SCALE, node.INTERPOLATION, node.FAST_RESIZE)
 
 
 def every_training_image(cfg: Any, dataset: Any) -> Sequence[Any]:

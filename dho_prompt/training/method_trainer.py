@@ -15,7 +15,7 @@ from dho_prompt.data.batches.batch import Batch
 from dho_prompt.data.batches.views import SharedCrop
 from dho_prompt.data.choose.labelled import check_labels
 from dho_prompt.distill.base import Terms
-from dho_prompt.engine import DataManager, TrainerX, compute_accuracy, load_checkpoint, load_strictly
+from dho_prompt.engine import ENGINE, DataManager, TrainerX, compute_accuracy, load_checkpoint, load_strictly
 from dho_prompt.engine.schedules import warmup_cosine
 from dho_prompt.methods.base import Method
 from dho_prompt.runs.saved_classes import refuse_other_classes
@@ -79,6 +79,7 @@ class MethodTrainer(Run, TrainerX):
 
     def read_data(self) -> SharedCrop:
         cfg, crop = self.cfg, shared_crop(self.cfg)
+        crop.bytes = True  # our steps read their batches by Batch, which finishes the pixels
         self.dm = DataManager(cfg, custom_tfm_train=crop, dataset_wrapper=SharedViews)
         self.train_loader_x, self.train_loader_u = self.dm.train_loader_x, None
         self.val_loader, self.test_loader = self.dm.val_loader, self.dm.test_loader
@@ -161,7 +162,7 @@ class MethodTrainer(Run, TrainerX):
 
     # Training
 
-    def forward_backward(self, batch: dict[str, Any]) -> dict[str, float]:
+    def forward_backward(self, batch: dict[str, Any]) -> dict[str, Any]:
         """One step of Alg. 1."""
         parts = Batch(batch, self.crop, self.device).parts(self.cfg.OPTIM.ACCUMULATE)
         self.model_zero_grad()
@@ -176,7 +177,17 @@ class MethodTrainer(Run, TrainerX):
         self._update()
         if self.cfg.OPTIM.SCHEDULE_BY == "iteration" or self.batch_idx + 1 == self.num_batches:
             self.update_lr()
-        return {name: value.item() for name, value in logged.items()}
+        return logged if self.reads_late else {name: value.item() for name, value in logged.items()}
+
+    @property
+    def reads_late(self) -> bool:
+        """Whether what a step reports stays on an accelerator until it is printed, so that the step does not wait."""
+        return self.device.type != "cpu" and ENGINE == "embedded"
+
+    def detect_anomaly(self, loss: Tensor) -> None:
+        """Refuse a loss that is no number: at once or, where that would wait for an accelerator, when it is read."""
+        if loss.device.type == "cpu" or not self.reads_late:
+            super().detect_anomaly(loss)
 
     def _terms(self, images: Batch) -> tuple[Terms, Tensor]:
         """The loss of a batch, or of a part of it, and the accuracy on its labelled images in percent."""

@@ -346,7 +346,11 @@ class Run(Resumable):
         self.objective.use_all_heads()
         self.load_weights(directory, epoch)
         if directory and not self._training:  # the next test is an evaluation, which writes a file of its own
+            self.recall(directory)
             self.evaluated, self.split = folder.trained_run(directory, epoch)
+
+    def recall(self, directory: str) -> None:
+        """Take what else a trained run found out, behind its weights."""
 
     def load_weights(self, directory: str, epoch: int | None) -> None:
         """The weights alone of every registered model."""

@@ -84,6 +84,7 @@ def make_store(order: Order, source: Source, per_run: int) -> None:
     with untouched_rng():
         tower = _teacher(order, source) if order.kind == "teacher" else _student(source)
         transform = crop_in(source.cfg, tower.views[0])
+        transform.bytes = True
         for view in tower.views[1:]:
             transform.show(view)
         manifest = _manifest(order, source, tower, transform)

@@ -55,6 +55,7 @@ def _shown(cfg: Any, images: StoredImages) -> dict[str, Any]:
         "normalize": crop.normalize,
         "interpolation": cfg.INPUT.INTERPOLATION,
     }
+    crops["fast"] = crop.fast
     crops["scale"] = list(crop.scale) if crop.crop else []
     return {"crops": crops, "images": {"count": len(images), "hash": images.hash()}}
 

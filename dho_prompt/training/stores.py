@@ -123,9 +123,11 @@ class Stores:
         pair: PairLoader = trainer.train_loader_x
         steps = len(pair)
         items = getattr(pair.loader_x.dataset, "data_source", trainer.dm.dataset.train_x)
-        pair.loader_x = self._replaying(pair.loader_x, items, trainer.crop, True, steps)
-        if pair.loader_u is not None:
-            pair.loader_u = self._replaying(pair.loader_u, trainer.pool, trainer.crop, False, steps)
+        loader_x = self._replaying(pair.loader_x, items, trainer.crop, True, steps)
+        loader_u = pair.loader_u
+        if loader_u is not None:
+            loader_u = self._replaying(loader_u, trainer.pool, trainer.crop, False, steps)
+        trainer.train_loader_x = PairLoader(loader_x, loader_u, pair.count, pair.length_u)
 
     def _replaying(self, loader: Any, items: Any, crop: Any, labelled: bool, steps: int) -> Any:
         places = np.array([self.images.place(item.impath) for item in items])

@@ -1,11 +1,20 @@
 """The labelled draw depends on seed and names alone; its record notices changed data."""
 
+import hashlib
 import random
 from types import SimpleNamespace
 
 import pytest
 
-from dho_prompt.data.choose.splits import few_shot, keep_split, relative_name, split_record
+from dho_prompt.data.choose.splits import (
+    few_shot,
+    keep_split,
+    labelled_images,
+    read_record,
+    relative_name,
+    split_record,
+)
+from dho_prompt.files import write_json
 
 
 def items(root="/data/x", classes=4, each=9):
@@ -52,7 +61,8 @@ def test_record_hash_ignores_order_and_place_but_not_content():
     record = split_record(labelled, pool, "/data/x")
     moved = [SimpleNamespace(impath=item.impath.replace("/data/x", "/e"), label=item.label) for item in pool]
     assert split_record(moved[:5][::-1], moved[::-1], "/e") == record
-    assert record["unlabelled"] == 36 and record["labelled"][0] == ["c0/000.jpg", 0]
+    assert record["unlabelled"] == 36 and record["labelled"] == 5
+    assert labelled_images(record)[0] == ("c0/000.jpg", 0)
     relabelled = [SimpleNamespace(impath=item.impath, label=item.label + 1) for item in labelled]
     assert split_record(relabelled, pool, "/data/x")["hash"] != record["hash"]
     assert split_record(relabelled, pool, "/data/x")["unlabelled_hash"] == record["unlabelled_hash"]
@@ -67,3 +77,34 @@ def test_changed_data_stop_a_resumed_run(tmp_path):
     with pytest.raises(ValueError, match="images changed since this run began.*4 and 36"):
         keep_split(path, split_record(items()[:4], items(), "/data/x"))
     assert path.read_bytes() == before
+
+
+def test_hashes_are_those_of_the_sorted_lines():
+    labelled, pool = [SimpleNamespace(impath=f"/d/{n}.jpg", label=n % 7) for n in range(5000)], items()
+    record = split_record(labelled, pool, "/d")
+    lines = "".join(f"{name}\t{label}\n" for name, label in sorted((f"{n}.jpg", n % 7) for n in range(5000)))
+    whole = hashlib.sha256(lines.encode()).hexdigest()
+    others = hashlib.sha256("".join(f"{item.impath}\n" for item in pool).encode()).hexdigest()
+    assert record["labelled_hash"] == whole[:16] and record["unlabelled_hash"] == others[:16]
+    assert record["hash"] == hashlib.sha256(f"{whole}\n{others}\n".encode()).hexdigest()[:16]
+
+
+def test_a_record_of_an_older_version_is_read_and_compared(tmp_path):
+    record = split_record(items()[:5], items(), "/data/x")
+    older = {name: value for name, value in record.items() if name != "images"}
+    older["labelled"] = [list(entry) for entry in labelled_images(record)]
+    write_json(tmp_path / "split.json", older)
+    assert read_record(tmp_path / "split.json") == record
+    assert keep_split(tmp_path / "split.json", record) == record["hash"]
+    with pytest.raises(ValueError, match="images changed since this run began.* with 5 labelled.* with 4 and 36"):
+        keep_split(tmp_path / "split.json", split_record(items()[:4], items(), "/data/x"))
+
+
+def test_a_class_gives_the_first_of_its_hashes_whatever_the_order():
+    every = items()
+    ranked = sorted(every, key=lambda item: hashlib.sha256(f"3/{item.impath[len('/data/x/') :]}".encode()).digest())
+    for shots in (1, 5, 99):
+        drawn = few_shot(every[::-1], shots, 3, "/data/x")
+        for label in {item.label for item in every}:
+            wanted = [item.impath for item in ranked if item.label == label][:shots]
+            assert [item.impath for item in drawn if item.label == label] == sorted(wanted)

@@ -24,7 +24,7 @@ class Batch:
 
     def __init__(self, content: dict[str, Any], crop: SharedCrop, device: torch.device) -> None:
         self.content, self.crop, self.device = content, crop, device
-        self.labels: Tensor = content["label"].to(device)
+        self.labels: Tensor = content["label"].to(device, non_blocking=True)
 
     @property
     def labelled(self) -> int:
@@ -56,10 +56,11 @@ class Batch:
         return [Batch(content, self.crop, self.device) for content in cut]
 
     def images(self, view: View | None = None) -> Tensor:
-        """(labelled + unlabelled, 3, size, size) as ``view`` has them; default: the student's."""
+        """(labelled + unlabelled, 3, size, size) as ``view`` has them, normalised; default: the student's."""
         key = "img" if view is None else self.crop.key_of(view)
         parts = [self.content[name] for name in (key, f"{key}_u") if name in self.content]
-        return torch.cat([part.to(self.device, non_blocking=True) for part in parts])
+        pixels = torch.cat([part.to(self.device, non_blocking=True) for part in parts])
+        return self.crop.finished(pixels, self.crop.views[key])
 
     def places(self) -> tuple[np.ndarray, np.ndarray]:
         """Which records of a store the images are: (labelled + unlabelled,) images and views."""

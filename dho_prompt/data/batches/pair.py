@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
+from dho_prompt.data.batches.lasting import lasting
 from dho_prompt.data.batches.unreadable import Replacements
 
 COUNTS = ("train_x", "train_u", "smaller_one")
@@ -56,7 +57,8 @@ class PairLoader:
     To a Dassl trainer of labelled data it looks like its own ``train_loader_x``: the labelled keys are untouched. The
     shorter loader starts again when it is used up, as in Dassl's TrainerXU. Order and crops of the unlabelled images
     are drawn from a stream of their own: the labelled batches are the same with and without them. Views that a
-    dataset gives as a dict under ``img`` are laid beside the other keys.
+    dataset gives as a dict under ``img`` are laid beside the other keys. Processes that read images stay between the
+    passes (:func:`~dho_prompt.data.batches.lasting.lasting`).
 
     Args:
         loader_x: yields dicts of the labelled batch.
@@ -73,6 +75,7 @@ class PairLoader:
         if count not in COUNTS:
             raise ValueError(f"TRAIN.COUNT_ITER is {count!r}; allowed are {', '.join(COUNTS)}")
         self.loader_x, self.loader_u, self.count = loader_x, loader_u, count
+        self._lasting_x, self._lasting_u = lasting(loader_x), None if loader_u is None else lasting(loader_u)
         self.length_u = len(loader_u) if loader_u is not None else length_u
 
     @property
@@ -88,8 +91,8 @@ class PairLoader:
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         own = _OwnRandomness()
-        batches_x = _endless(self.loader_x)
-        batches_u = None if self.loader_u is None else _endless(self.loader_u)
+        batches_x = _endless(self._lasting_x)
+        batches_u = None if self._lasting_u is None else _endless(self._lasting_u)
         for _ in range(len(self)):
             batch = _flat(next(batches_x))
             if batches_u is not None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler, default_collate
+from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from dho_prompt.data.batches.read_image import read_image
 from dho_prompt.data.batches.unreadable import Replacements
@@ -117,7 +117,9 @@ def replaying(loader: DataLoader, dataset: StoredViews, views: int, backwards: b
     looks = bool(dataset.transform.views)
     replayed = DataLoader(
         dataset,
-        batch_sampler=BatchSampler(sampler, loader.batch_size, loader.drop_last),
+        batch_size=loader.batch_size,
+        sampler=sampler,
+        drop_last=loader.drop_last,
         num_workers=loader.num_workers if looks else 0,
         pin_memory=loader.pin_memory and looks,
         collate_fn=default_collate if looks else _as_it_is,

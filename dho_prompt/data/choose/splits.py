@@ -7,9 +7,11 @@ import heapq
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, Callable
 
+from dho_prompt.data.choose.image_names import pack_names, unpack_names
 from dho_prompt.files import PathLike, read_json, write_json
 
 
@@ -57,16 +59,16 @@ def few_shot(items: Iterable[Any], shots: int, seed: int, root: PathLike) -> lis
     by_label: dict[int, list[Any]] = defaultdict(list)
     for item in items:
         by_label[item.label].append(item)
-    name_of = namer(root)
-
-    def rank(item: Any) -> tuple[bytes, str, Any]:
-        name = name_of(item.impath)
-        return hashlib.sha256(f"{seed}/{name}".encode()).digest(), name, item
-
+    name_of, start = namer(root), f"{seed}/".encode()
     drawn = []
     for label in sorted(by_label):
-        ranked = heapq.nsmallest(shots, map(rank, by_label[label]), key=lambda entry: entry[:2])
-        drawn.extend(item for _, _, item in sorted(ranked, key=lambda entry: entry[1]))
+        members = by_label[label]
+        names = [name_of(item.impath) for item in members]
+        ranks = [hashlib.sha256(start + name.encode()).digest() for name in names]
+        last = heapq.nsmallest(shots, ranks)[-1]  # so that few are sorted by more than their rank
+        near = [place for place, rank in enumerate(ranks) if rank <= last]
+        first = sorted((ranks[place], names[place], place) for place in near)[:shots]
+        drawn.extend(members[place] for _, _, place in sorted(first, key=lambda entry: entry[1]))
     return drawn
 
 
@@ -79,30 +81,41 @@ def split_record(labelled: Sequence[Any], pool: Sequence[Any], root: PathLike) -
         root: the folder that the names are relative to.
 
     Returns:
-        ``{"hash", "labelled_hash", "labelled": [[name, label], ...], "unlabelled_hash", "unlabelled": count}``. The
-        hashes are SHA-256 (first 16 hex digits) over the sorted names, ``hash`` over both sets.
+        ``{"hash", "labelled_hash", "labelled": count, "images": groups, "unlabelled_hash", "unlabelled": count}``. The
+        labelled images are named in groups, see :func:`~dho_prompt.data.choose.image_names.pack_names`. The hashes are
+        SHA-256 (first 16 hex digits) over the sorted names, ``hash`` over both sets.
     """
     name_of = namer(root)
-    names = sorted((name_of(item.impath), item.label) for item in labelled)
     pool_hash = _sha256(sorted(name_of(item.impath) for item in pool))
-    labelled_hash = _sha256(f"{name}\t{label}" for name, label in names)
+    named = sorted((name_of(item.impath), item.label) for item in labelled)
+    labelled_hash = _sha256(f"{name}\t{label}" for name, label in named)
     return {
         "hash": _sha256([labelled_hash, pool_hash])[:16],
         "labelled_hash": labelled_hash[:16],
-        "labelled": [[name, label] for name, label in names],
+        "labelled": len(named),
+        "images": pack_names(named),
         "unlabelled_hash": pool_hash[:16],
         "unlabelled": len(pool),
     }
 
 
+def labelled_images(record: dict[str, Any]) -> list[tuple[str, int]]:
+    """Names and labels of the labelled images of a record, in order."""
+    return list(unpack_names(record["images"]))
+
+
 def read_record(path: PathLike) -> dict[str, Any]:
-    """A :func:`split_record` that was kept.
+    """A :func:`split_record` that was kept, whichever version wrote it.
 
     Raises:
         ValueError: the file is damaged.
     """
-    entries = {"hash": str, "labelled_hash": str, "labelled": list, "unlabelled_hash": str, "unlabelled": int}
-    return read_json(path, entries, "delete it if the data have not changed since: it is made anew")
+    entries = {"hash": str, "labelled_hash": str, "labelled": (int, list), "unlabelled_hash": str, "unlabelled": int}
+    record = read_json(path, entries, "delete it if the data have not changed since: it is made anew")
+    if isinstance(record["labelled"], list):  # once every image had an entry of its own
+        images = pack_names(sorted((name, label) for name, label in record["labelled"]))
+        record = {**record, "labelled": len(record["labelled"]), "images": images}
+    return record
 
 
 def keep_split(path: PathLike, record: dict[str, Any]) -> str:
@@ -120,8 +133,8 @@ def keep_split(path: PathLike, record: dict[str, Any]) -> str:
         if before["hash"] != record["hash"]:
             raise ValueError(
                 f"the images changed since this run began: {path} names split {before['hash']} with "
-                f"{len(before['labelled'])} labelled and {before['unlabelled']} unlabelled images, the data now give "
-                f"{record['hash']} with {len(record['labelled'])} and {record['unlabelled']}. Restore the data, or "
+                f"{before['labelled']} labelled and {before['unlabelled']} unlabelled images, the data now give "
+                f"{record['hash']} with {record['labelled']} and {record['unlabelled']}. Restore the data, or "
                 "start a new run in another output folder"
             )
     else:
@@ -130,9 +143,10 @@ def keep_split(path: PathLike, record: dict[str, Any]) -> str:
 
 
 def _sha256(lines: Iterable[str]) -> str:
-    digest = hashlib.sha256()
-    for line in lines:
-        digest.update(line.encode() + b"\n")
+    """Of the lines, each with a line feed behind it; many are hashed at a time."""
+    digest, lines = hashlib.sha256(), iter(lines)
+    while part := list(islice(lines, 4096)):
+        digest.update("".join(f"{line}\n" for line in part).encode())
     return digest.hexdigest()
 
 
