@@ -14,6 +14,7 @@ import torch
 
 from dho_prompt import FinishedRun, fit
 from dho_prompt.as_library import Screen, WithoutBars
+from dho_prompt.compare.listed import read_list
 from dho_prompt.fitting import arguments
 from dho_prompt.recipes import METHODS, dataset_names, recipe_names, recipe_of, trainer_of
 from own_images import quick, write_own_folder
@@ -123,16 +124,16 @@ def test_wrong_input_is_named_before_anything_is_written(folder, tmp_path, more,
 
 def asked(script, tmp_path, *arguments):
     """What a script asks of ``dho_prompt.train``, by trainer."""
-    record, python = tmp_path / "asked.txt", tmp_path / "python"
-    python.write_text(f'#!/bin/sh\nprintf "%s\\n" "$*" >> "{record}"\n')
+    record, python = tmp_path / "asked", tmp_path / "python"
+    python.write_text('#!/bin/sh\n[ "$*" = "-m dho_prompt.compare" ] && exec cat >"$RECORD"\n')
     python.chmod(0o755)
-    record.unlink(missing_ok=True)
-    environment = {**os.environ, "PYTHON": str(python), "SEEDS": "3", "OUTPUT": str(tmp_path / "out"), "DATA": "here"}
+    environment = {**os.environ, "PYTHON": str(python), "RECORD": str(record), "SEEDS": "3", "DATA": "here"}
+    environment["OUTPUT"] = str(tmp_path / "out")
     command = ["bash", str(REPOSITORY / "scripts" / f"{script}.sh"), *arguments]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    lines = [line.split()[2:] for line in record.read_text().splitlines() if line.startswith("-m dho_prompt.train")]
-    return {words[words.index("--trainer") + 1]: words for words in lines}
+    lists = [words for module, *words in read_list(record.read_bytes()) if module == "train"]
+    return {words[words.index("--trainer") + 1]: words for words in lists}
 
 
 def same(words):

@@ -8,11 +8,13 @@ import pytest
 import torch
 from PIL import Image
 
-from dho_prompt import Predictor, fit
+from dho_prompt import Predictions, Predictor, fit
 from dho_prompt.evaluate import main as evaluate
+from dho_prompt.predict import as_json, table
 from dho_prompt.predict import main as predict
 from dho_prompt.runs.evaluation import Evaluation
 from dho_prompt.train import main as train
+from dho_prompt.training.trained_run import deployed_epoch, finished_cfg
 from own_images import CLASSES, quick, write_own_folder
 
 NODES = {"coop": "COOP", "promptsrc": "PROMPTSRC", "vpt": "VPT", "linear_probe": "LINEAR_PROBE", "finetune": "FINETUNE"}
@@ -24,7 +26,8 @@ MORE = {
     "linear_probe": {"TRAINER.DHO.HEAD": "nonlinear", "TRAINER.DHO.HEAD_DROPOUT": 0.5},
     "finetune": {"TRAINER.FINETUNE.HEAD": "nonlinear", "TRAINER.DHO.HEAD_INIT": "language",
                  "TRAINER.DHO.HEAD_DROPOUT": 0.4, "MODEL.BACKBONE.WEIGHTS": ""},
-    "tip_adapter": {"TRAINER.TIP_ADAPTER.PREC": "fp32", "TRAINER.TIP_ADAPTER.PASSES": 2},
+    "tip_adapter": {"TRAINER.TIP_ADAPTER.PREC": "fp32", "TRAINER.TIP_ADAPTER.ALPHA": 900,
+                    "TRAINER.TIP_ADAPTER.PASSES": 2},
     "zeroshot": {"TRAINER.ZEROSHOT.PREC": "fp32"},
 }  # fmt: skip
 
@@ -94,6 +97,11 @@ def test_predictions_are_those_of_the_evaluation_to_the_last_bit(
     right = 100 * (labels == torch.arange(15) // 5).double().mean().item()
     assert run.accuracy["test"][heads[0]] == pytest.approx(right)
     assert predictor.classnames == list(CLASSES) and predictor.mix == run.results.get("mix")
+    if method == "tip_adapter":
+        searched, cache = run.results["cache"], predictor._trainer.model.cache
+        assert (cache.alpha.item(), cache.beta.item()) == (searched["alpha"], searched["beta"]) and searched[
+            "alpha"
+        ] < 99
     if len(heads) > 1:
         mix = predictor.mix
         kd = found.probabilities["kd"].double() ** (1 / mix["beta"])
@@ -108,6 +116,10 @@ def test_in_the_precision_and_at_the_epoch_that_were_tested(trained, folder, cou
     evaluate([str(run.folder)])
     found = Predictor.from_run(run.folder).predict(held_out(folder))
     assert torch.equal(found.probabilities["blend"], torch.cat([batch.probabilities["blend"] for batch in counted]))
+    cfg = finished_cfg(run.folder)
+    assert deployed_epoch(cfg) is None  # the best one
+    cfg.TEST.FINAL_MODEL = "last_step"
+    assert deployed_epoch(cfg) == 4
 
 
 @pytest.fixture(scope="module")
@@ -229,3 +241,15 @@ def test_the_command_prints_a_table_or_json(run, folder, capsys):
         with pytest.raises(SystemExit) as caught:
             predict(words)
         assert str(caught.value.code).startswith("dho_prompt: error: ")
+
+
+def test_each_line_is_of_its_own_image():
+    rows = torch.tensor([[0.7, 0.2, 0.1], [0.1, 0.3, 0.6]])
+    found = Predictions(["a", "b"], list(CLASSES), torch.tensor([0, 2]), {"blend": rows, "ce": rows.roll(1, 1)})
+    assert [line.split() for line in table(found).splitlines()[2:]] == [
+        ["a", "bee", "bee", "70.0%", "great", "tit", "70.0%"],
+        ["b", "wasp", "wasp", "60.0%", "bee", "60.0%"],
+    ]
+    first, second = as_json(found, None)["images"]
+    assert (first["label"], first["class"], second["label"], second["class"]) == (0, "bee", 2, "wasp")
+    assert second["probabilities"]["ce"] == pytest.approx([0.6, 0.1, 0.3])
