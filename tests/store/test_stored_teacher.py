@@ -8,6 +8,8 @@ import torch
 from PIL import Image
 
 from dho_prompt.data.batches.batch import Batch
+from dho_prompt.data.batches.views import SharedCrop, View
+from dho_prompt.store.crops import drawn_crop
 from dho_prompt.store.rows import StoredRows
 from dho_prompt.train import run
 from dho_prompt.training.build_teacher import build_teacher
@@ -74,3 +76,14 @@ def test_a_run_with_a_store(arguments, made, tmp_path):
     run(arguments("CoOpDHO", {"TRAINER.DHO.TEACHER.STORE": folder}))
     record = json.loads((tmp_path / "run" / "results.json").read_text())
     assert record["stores"]["views"] == 6 and record["stores"]["reused"] is False
+
+
+def test_the_crop_of_a_view_moves_no_random_numbers():
+    transform, image = SharedCrop(View(8, (0.0,) * 3, (1.0,) * 3)), Image.new("RGB", (60, 40))
+    torch.manual_seed(3)
+    state = torch.get_rng_state()
+    crops = [drawn_crop(transform, image, name, view) for name in ("a", "b") for view in (0, 1)]
+    assert torch.equal(torch.get_rng_state(), state)
+    torch.manual_seed(4)
+    assert crops == [drawn_crop(transform, image, name, view) for name in ("a", "b") for view in (0, 1)]
+    assert len(set(crops)) == 4
