@@ -39,11 +39,6 @@ class Child:
         if writer is not None:
             writer.close()
 
-    @property
-    def events(self) -> list[Any]:
-        """What :func:`multiprocessing.connection.wait` waits for."""
-        return [self.process.sentinel, *([self.reader] if self.reader is not None else [])]
-
     def read(self) -> None:
         """Take in what it has printed."""
         while self.reader is not None:

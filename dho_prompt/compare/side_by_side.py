@@ -71,13 +71,13 @@ class SideBySide:
 
     def run(self) -> None:
         """Make them all. A run that fails stops none but those that need it."""
-        if self.context.get_start_method() == "fork":
+        if self.waiting and self.context.get_start_method() == "fork":
             import_once()
         try:
             while self.waiting or self.running:
                 self._give_up()
                 self._start()
-                wait([event for child in self.running for event in child.events], TICK)
+                wait([child.process.sentinel for child in self.running], TICK)
                 self._take_in()
         except Stopped as stopped:
             stop(self.running, GRACE if stopped.number == signal.SIGINT else 0.0)

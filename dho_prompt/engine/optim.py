@@ -12,6 +12,8 @@ from torch.optim import Optimizer
 
 from dho_prompt.engine.utils import unknown_name
 
+FUSED = ("sgd", "adam", "amsgrad", "adamw")  # what PyTorch has in one kernel
+
 
 def build_optimizer(model: nn.Module | Iterable[Parameter], optim_cfg: Any) -> Optimizer:
     """Build the optimiser that ``OPTIM.NAME`` names.
@@ -21,7 +23,7 @@ def build_optimizer(model: nn.Module | Iterable[Parameter], optim_cfg: Any) -> O
         optim_cfg: the ``OPTIM`` node.
 
     Raises:
-        ValueError: the name is unknown, or STAGED_LR is set.
+        ValueError: the name is unknown, STAGED_LR is set, or FUSED for one that has no fused form.
 
     Example:
         >>> build_optimizer(prompt_learner, cfg.OPTIM)
@@ -44,4 +46,8 @@ def build_optimizer(model: nn.Module | Iterable[Parameter], optim_cfg: Any) -> O
         raise ValueError(unknown_name("OPTIM.NAME", optim_cfg.NAME, known))
     kind, options = known[optim_cfg.NAME]
     parameters = model.parameters() if isinstance(model, nn.Module) else model
+    if getattr(optim_cfg, "FUSED", False):
+        if optim_cfg.NAME not in FUSED:
+            raise ValueError(f"OPTIM.FUSED is True, which {optim_cfg.NAME} cannot be; it is for {', '.join(FUSED)}")
+        options["fused"] = True
     return kind(parameters, lr=optim_cfg.LR, weight_decay=optim_cfg.WEIGHT_DECAY, **options)

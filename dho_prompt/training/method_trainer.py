@@ -15,7 +15,7 @@ from dho_prompt.data.batches.batch import Batch
 from dho_prompt.data.batches.views import SharedCrop
 from dho_prompt.data.choose.labelled import check_labels
 from dho_prompt.distill.base import Terms
-from dho_prompt.engine import DataManager, TrainerX, compute_accuracy, load_checkpoint, load_strictly
+from dho_prompt.engine import ENGINE, DataManager, TrainerX, compute_accuracy, load_checkpoint, load_strictly
 from dho_prompt.engine.schedules import warmup_cosine
 from dho_prompt.methods.base import Method
 from dho_prompt.runs.saved_classes import refuse_other_classes
@@ -109,6 +109,11 @@ class MethodTrainer(Run, TrainerX):
             self.add_model(name, module)
         if cfg.MODEL.INIT_WEIGHTS:
             self._start_from(cfg.MODEL.INIT_WEIGHTS)
+        if cfg.MODEL.BACKBONE.STORE and not self.model.keeps_tower:
+            raise ValueError(
+                f"MODEL.BACKBONE.STORE is {cfg.MODEL.BACKBONE.STORE}, but {cfg.TRAINER.NAME} changes what the image "
+                "tower says, so that its features cannot be stored; leave the key empty"
+            )
         self.scaler = _grad_scaler(precision == "amp" and self.device.type == "cuda")
         return student
 
@@ -157,7 +162,7 @@ class MethodTrainer(Run, TrainerX):
 
     # Training
 
-    def forward_backward(self, batch: dict[str, Any]) -> dict[str, float]:
+    def forward_backward(self, batch: dict[str, Any]) -> dict[str, Any]:
         """One step of Alg. 1."""
         parts = Batch(batch, self.crop, self.device).parts(self.cfg.OPTIM.ACCUMULATE)
         self.model_zero_grad()
@@ -172,13 +177,27 @@ class MethodTrainer(Run, TrainerX):
         self._update()
         if self.cfg.OPTIM.SCHEDULE_BY == "iteration" or self.batch_idx + 1 == self.num_batches:
             self.update_lr()
-        return {name: value.item() for name, value in logged.items()}
+        return logged if self.reads_late else {name: value.item() for name, value in logged.items()}
+
+    @property
+    def reads_late(self) -> bool:
+        """Whether what a step reports stays on an accelerator until it is printed, so that the step does not wait."""
+        return self.device.type != "cpu" and ENGINE == "embedded"
+
+    def detect_anomaly(self, loss: Tensor) -> None:
+        """Refuse a loss that is no number: at once or, where that would wait for an accelerator, when it is read."""
+        if loss.device.type == "cpu" or not self.reads_late:
+            super().detect_anomaly(loss)
 
     def _terms(self, images: Batch) -> tuple[Terms, Tensor]:
         """The loss of a batch, or of a part of it, and the accuracy on its labelled images in percent."""
         objective = self.objective
         with self.autocast():
-            output = self.model(images.images(), images.labelled, objective.needs_all_logits)
+            stored = None if self.stores is None else self.stores.student_features(images)
+            if stored is None:
+                output = self.model(images.images(), images.labelled, objective.needs_all_logits)
+            else:
+                output = self.model.of_features(stored, images.labelled, objective.needs_all_logits)
             logits = features = None
             if objective.needs_teacher_features:
                 logits, features = self.teacher.with_features(images)

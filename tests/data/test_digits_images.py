@@ -1,6 +1,9 @@
 """The embedded digits: sets that do not overlap, the same bytes every time, and a folder that mends itself."""
 
 import errno
+import os
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -8,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dho_prompt.data.fetch import digits_images
 from dho_prompt.data.fetch.digits_images import CLASSNAMES, PER_CLASS, write_digits
 from dho_prompt.files import read_json
 
@@ -128,3 +132,32 @@ def test_what_cannot_be_written_is_named(tmp_path, monkeypatch):
     with pytest.raises(OSError, match=r"no space left to write .*digits/train/zero_\d+.png .*Free space in"):
         write_digits(tmp_path / "digits")
     assert [path for path in (tmp_path / "digits").rglob("*") if path.is_file()] == []
+
+
+def test_scans_are_those_of_scikit_learn_read_with_or_without_it(monkeypatch):
+    from sklearn.datasets import load_digits
+
+    wanted = load_digits()
+    for file in (digits_images.SCANS, "nowhere.csv.gz"):
+        monkeypatch.setattr(digits_images, "SCANS", file)
+        pixels, labels = digits_images.load_scans()
+        assert np.array_equal(pixels, wanted.images) and np.array_equal(labels, wanted.target)
+        assert pixels.dtype == wanted.images.dtype and labels.dtype == wanted.target.dtype
+
+
+def test_a_run_on_digits_imports_no_scikit_learn(tmp_path):
+    code = (
+        "import sys, torch, dho_prompt.train, dho_prompt.data.datasets\n"
+        "from dho_prompt.config import extend_cfg\n"
+        "from dho_prompt.engine import build_dataset, build_evaluator, get_cfg_default\n"
+        "cfg = extend_cfg(get_cfg_default())\n"
+        "cfg.DATASET.ROOT, cfg.DATASET.NAME = sys.argv[1], 'Digits'\n"
+        "assert len(build_dataset(cfg).test) == 350\n"
+        "evaluator = build_evaluator(cfg)\n"
+        "evaluator.process(torch.eye(3), torch.tensor([0, 1, 1]))\n"
+        "evaluator.evaluate()\n"
+        "found = {name.partition('.')[0] for name in sys.modules} & {'sklearn', 'scipy', 'pandas', 'matplotlib'}\n"
+        "assert not found, found\n"
+    )
+    environment = {**os.environ, "DHO_PROMPT_ENGINE": "embedded"}
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, env=environment)

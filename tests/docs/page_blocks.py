@@ -11,7 +11,18 @@ from typing import NamedTuple
 REPOSITORY = Path(__file__).resolve().parents[2]
 PAGES = [REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
 FENCE = re.compile(r"^( *)```(\w*)[^\n]*\n(.*?)^\1```\s*$", re.M | re.S)
-PROGRAMS = ("python", "pip", "git", "pytest", "ruff", "mkdocs", "jupyter", "dho-prompt-train", "dho-prompt-report")
+PROGRAMS = (
+    "python",
+    "pip",
+    "git",
+    "pytest",
+    "ruff",
+    "mypy",
+    "mkdocs",
+    "jupyter",
+    "dho-prompt-train",
+    "dho-prompt-report",
+)
 RECORD = """import json, os, sys
 name, *words = sys.argv[1:]
 calls = [words]

@@ -54,18 +54,26 @@ def place(tmp_path):
 def reads(monkeypatch):
     """``reads(call)``: what the argument parser of the program that is called makes of its words."""
 
+    reading = []
+
     def stopping(name):
         original = getattr(argparse.ArgumentParser, name)
 
         def read(self, *args, **kwargs):
-            raise Read(original(self, *args, **kwargs))
+            if reading:  # one of them calls another
+                return original(self, *args, **kwargs)
+            reading.append(name)
+            try:
+                raise Read(original(self, *args, **kwargs))
+            finally:
+                reading.clear()
 
         return read
 
     def reads(call):
         is_module = call.words[0] == "-m"
         with monkeypatch.context() as patch:
-            for name in ("parse_args", "parse_intermixed_args"):
+            for name in ("parse_args", "parse_intermixed_args", "parse_known_args"):
                 patch.setattr(argparse.ArgumentParser, name, stopping(name))
             patch.chdir(call.folder)
             patch.setattr(sys, "argv", call.words[is_module:])
@@ -76,7 +84,9 @@ def reads(monkeypatch):
                     patch.syspath_prepend(str(Path(call.words[0]).resolve().parent))  # as python itself does
                     runpy.run_path(call.words[0], run_name="__main__")
             except Read as got:
-                return got.args[0]
+                told, others = got.args[0] if isinstance(got.args[0], tuple) else (got.args[0], [])
+                assert not others, f"{call.words} has {others}, which nothing reads"
+                return told
         raise AssertionError(f"{call.words} read no arguments")
 
     return reads
@@ -154,4 +164,5 @@ def paths_exist(call, reads):
         )
 
 
-RULES = {"python": python, "pip": pip, "git": git, "pytest": paths_exist, "ruff": paths_exist, "mkdocs": paths_exist}
+RULES = {"python": python, "pip": pip, "git": git}
+RULES.update(dict.fromkeys(("pytest", "ruff", "mypy", "mkdocs"), paths_exist))

@@ -38,3 +38,11 @@ def test_the_readme_is_short():
     """One screen a question; what is longer has a page."""
     sections = re.split(r"^## ", (REPOSITORY / "README.md").read_text(encoding="utf-8"), flags=re.M)
     assert all(section.count("\n") <= 40 for section in sections), [section.split("\n")[0] for section in sections]
+
+
+def test_the_menu_names_a_page_once():
+    named = re.findall(r"[\w/]+\.md", (REPOSITORY / ".mkdocs.yml").read_text(encoding="utf-8").split("nav:")[1])
+    assert len(named) == len(set(named)), sorted(name for name in named if named.count(name) > 1)
+    top = {"README.md": "index.md", "CONTRIBUTING.md": "contributing.md"}
+    pages = {top.get(page.name) or page.relative_to(REPOSITORY / "docs").as_posix() for page in PAGES}
+    assert set(named) <= pages | {"changelog.md"}

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dho_prompt import engine
-from dho_prompt.engine.embedded.meters import MetricMeter
+from dho_prompt.engine.embedded.meters import LateNumbers, MetricMeter
 
 LABELS = torch.tensor([0, 0, 0, 1, 1, 3, 3, 3])
 PREDICTIONS = torch.tensor([0, 0, 1, 1, 2, 3, 3, 0])
@@ -85,6 +85,25 @@ def test_confusion_matrix(make_cfg, tmp_path):
     torch.testing.assert_close(matrix, torch.tensor(expected, dtype=torch.float64))
 
 
+@pytest.mark.skipif(engine.ENGINE == "dassl", reason="Dassl asks scikit-learn itself")
+@pytest.mark.parametrize("seed", range(4))
+def test_numbers_are_those_of_scikit_learn(make_cfg, tmp_path, seed):
+    from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
+
+    (tmp_path / "run").mkdir()
+    draw = torch.Generator().manual_seed(seed)
+    labels = torch.randint(0, 3, (40,), generator=draw) * 2 % 5
+    predictions = torch.where(torch.rand(40, generator=draw) < 0.6, labels, torch.randint(0, 4, (40,), generator=draw))
+    evaluator = engine.build_evaluator(make_cfg(TEST__COMPUTE_CMAT=True), lab2cname={})
+    evaluator.process(torch.nn.functional.one_hot(predictions, 5).float(), labels)
+    results = evaluator.evaluate()
+    assert results["accuracy"] == 100 * accuracy_score(labels, predictions)
+    wanted = f1_score(labels, predictions, labels=labels.unique(), average="macro", zero_division=0)
+    assert results["macro_f1"] == pytest.approx(100 * wanted, rel=1e-14)
+    matrix = torch.load(tmp_path / "run" / "cmat.pt", weights_only=True)
+    assert torch.equal(matrix, torch.from_numpy(confusion_matrix(labels, predictions, normalize="true")))
+
+
 def test_nothing_to_evaluate(make_cfg):
     evaluator = engine.build_evaluator(make_cfg(), lab2cname={})
     with pytest.raises((ValueError, ZeroDivisionError)) as error:
@@ -108,3 +127,18 @@ def test_meters():
     assert str(meter) == "loss 1.0000 (1.5000) acc 100.0000 (75.0000)"
     with pytest.raises(TypeError):
         meter.update([1.0])
+
+
+def test_late_numbers_are_read_together_and_forgotten():
+    late = LateNumbers()
+    reports = [{"loss": torch.tensor(1.1), "acc": 50.0}, None, {"loss": torch.tensor(0.3), "other": torch.tensor([7])}]
+    for step, values in enumerate(reports):
+        late.add(step + 4, values)
+    assert not late.late
+    read = late.read()
+    assert [step for step, _ in read] == [4, 5, 6] and read[1][1] is None
+    assert read[0][1] == {"loss": torch.tensor(1.1).item(), "acc": 50.0}
+    assert read[2][1] == {"loss": torch.tensor(0.3).item(), "other": 7.0}
+    assert late.read() == []
+    late.add(0, {"loss": torch.empty((), device="meta")})
+    assert late.late

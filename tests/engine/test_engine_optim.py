@@ -1,9 +1,12 @@
 """The optimisers are torch's own with the settings of the OPTIM node."""
 
+import inspect
+
 import pytest
 import torch
 
 from dho_prompt import engine
+from dho_prompt.config import extend_cfg
 
 SETTINGS = {
     "LR": 0.03, "WEIGHT_DECAY": 0.2, "MOMENTUM": 0.7, "SGD_DAMPNING": 1, "RMSPROP_ALPHA": 0.6, "ADAM_BETA1": 0.5,
@@ -59,3 +62,22 @@ def test_gamma(name, stepsize):
         optimizer.step()
         schedule.step()
     assert rates == pytest.approx([0.8, 0.8, 0.4, 0.4, 0.2, 0.2])
+
+
+@pytest.mark.skipif("fused" not in inspect.signature(torch.optim.SGD).parameters, reason="an older torch")
+@pytest.mark.parametrize("name, exact", [("sgd", True), ("adam", False), ("amsgrad", False), ("adamw", False)])
+def test_a_fused_optimiser_leads_to_the_same_place(name, exact):
+    cfg = extend_cfg(engine.get_cfg_default()).OPTIM
+    cfg.merge_from_list(["NAME", name, "FUSED", True, *(word for pair in SETTINGS.items() for word in pair)])
+    found = path_of(lambda weights: engine.build_optimizer(weights, cfg))
+    wanted = path_of(OPTIMISERS[name])
+    assert torch.equal(found, wanted) or not exact
+    torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-6)
+    assert engine.build_optimizer([torch.nn.Parameter(torch.ones(1))], cfg).param_groups[0]["fused"]
+
+
+def test_what_cannot_be_fused_is_refused():
+    cfg = extend_cfg(engine.get_cfg_default()).OPTIM
+    cfg.merge_from_list(["NAME", "radam", "FUSED", True])
+    with pytest.raises(ValueError, match="OPTIM.FUSED is True, which radam cannot be; it is for sgd, adam"):
+        engine.build_optimizer([torch.nn.Parameter(torch.ones(1))], cfg)

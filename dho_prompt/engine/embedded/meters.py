@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 
@@ -45,3 +46,40 @@ class MetricMeter:
 
     def __str__(self) -> str:
         return " ".join(f"{name} {meter.val:.4f} ({meter.avg:.4f})" for name, meter in self.meters.items())
+
+
+class LateNumbers:
+    """What steps report, read from an accelerator for several steps together, so that no step waits for it."""
+
+    def __init__(self) -> None:
+        self._steps: list[tuple[int, Any]] = []
+        self.late = False  # whether any number still lies on an accelerator
+
+    def add(self, step: int, values: Any) -> None:
+        """Keep what a step reports: numbers and scalar tensors by name, or None."""
+        self._steps.append((step, values))
+        tensors = [value for value in values.values() if isinstance(value, torch.Tensor)] if _named(values) else []
+        self.late |= any(value.device.type != "cpu" for value in tensors)
+
+    def read(self) -> list[tuple[int, Any]]:
+        """Steps with their numbers, in order, by one transfer; they are forgotten here."""
+        steps, self._steps, self.late = self._steps, [], False
+        tensors = {
+            (step, name): value.detach().double().reshape(())
+            for step, values in steps
+            if _named(values)
+            for name, value in values.items()
+            if isinstance(value, torch.Tensor)
+        }
+        found = dict(zip(tensors, torch.stack(list(tensors.values())).tolist())) if tensors else {}
+        return [
+            (
+                step,
+                {name: found.get((step, name), value) for name, value in values.items()} if _named(values) else values,
+            )
+            for step, values in steps
+        ]
+
+
+def _named(values: Any) -> bool:
+    return isinstance(values, Mapping)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import math
 import os
 import time
 from typing import Any
@@ -14,7 +15,7 @@ from tqdm import tqdm
 from dho_prompt.engine.checkpoint import BEST
 from dho_prompt.engine.embedded.data import DataManager
 from dho_prompt.engine.embedded.evaluation import build_evaluator
-from dho_prompt.engine.embedded.meters import AverageMeter, MetricMeter
+from dho_prompt.engine.embedded.meters import AverageMeter, LateNumbers, MetricMeter
 from dho_prompt.engine.embedded.models import TrainerBase
 from dho_prompt.engine.embedded.registry import Registry
 
@@ -110,21 +111,32 @@ class TrainerX(TrainerBase):
         self.set_model_mode("train")
         self.num_batches = len(self.train_loader_x)
         losses, batch_time, data_time = MetricMeter(), AverageMeter(), AverageMeter()
+        reported = LateNumbers()
         end = time.time()
         for batch_idx, batch in enumerate(self.train_loader_x):
             self.batch_idx = batch_idx
             data_time.update(time.time() - end)
-            summary = self.forward_backward(batch)
+            reported.add(batch_idx, self.forward_backward(batch))
             batch_time.update(time.time() - end)
-            losses.update(summary)
             few_batches = self.num_batches < self.cfg.TRAIN.PRINT_FREQ
-            if few_batches or (self.batch_idx + 1) % self.cfg.TRAIN.PRINT_FREQ == 0:
+            printed = few_batches or (batch_idx + 1) % self.cfg.TRAIN.PRINT_FREQ == 0
+            if printed or batch_idx + 1 == self.num_batches or not reported.late:
+                self._take(reported, losses)
+            if printed:
                 print(self._progress(losses, batch_time, data_time))
-            step = self.epoch * self.num_batches + self.batch_idx
-            for name, meter in losses.meters.items():
-                self.write_scalar(f"train/{name}", meter.avg, step)
-            self.write_scalar("train/lr", self.get_current_lr(), step)
+            self.write_scalar("train/lr", self.get_current_lr(), self.epoch * self.num_batches + batch_idx)
             end = time.time()
+
+    def _take(self, reported: LateNumbers, losses: MetricMeter) -> None:
+        """Read what steps reported, refuse losses that are no numbers, and log."""
+        for batch_idx, values in reported.read():
+            losses.update(values)
+            loss = (values or {}).get("loss", 0.0)
+            if not math.isfinite(loss):
+                self.batch_idx = batch_idx
+                self.detect_anomaly(torch.tensor(loss))
+            for name, meter in losses.meters.items():
+                self.write_scalar(f"train/{name}", meter.avg, self.epoch * self.num_batches + batch_idx)
 
     def _progress(self, losses: MetricMeter, batch_time: AverageMeter, data_time: AverageMeter) -> str:
         batches_left = (self.max_epoch - self.epoch) * self.num_batches - self.batch_idx - 1
