@@ -17,7 +17,7 @@ setup(
     packages=find_packages(include=["dho_prompt", "dho_prompt.*"], exclude=["dho_prompt.trainers"])
     + ["dho_prompt.trainers", "dho_prompt.configs"],
     package_dir={"dho_prompt.trainers": "trainers", "dho_prompt.configs": "configs"},
-    package_data={"dho_prompt": ["models/*/*"], "dho_prompt.configs": ["*/*.yaml", "*/*/*.yaml"]},
+    package_data={"dho_prompt": ["py.typed", "models/*/*"], "dho_prompt.configs": ["*/*.yaml", "*/*/*.yaml"]},
     install_requires=[
         "torch>=2.1",
         "torchvision>=0.16",
@@ -34,16 +34,21 @@ setup(
     ],
     extras_require={
         "plot": ["matplotlib"],
-        # Dassl.pytorch itself is not on PyPI; these are what importing it needs, see the README
+        # Dassl.pytorch itself is not on PyPI; these are what importing it needs, see docs/hosts.md
         "dassl": ["scipy", "gdown", "ftfy", "regex", "wilds", "pandas"],
-        "dev": ["pytest", "hypothesis", "ruff", "matplotlib", "setuptools>=70.1"],
+        "dev": ["pytest", "hypothesis", "ruff", "mypy", "matplotlib", "setuptools>=70.1"],
+        "docs": ["mkdocs-material>=9.5", "mkdocstrings[python]>=0.26", "ruff"],
     },
     entry_points={
-        "console_scripts": ["dho-prompt-train=dho_prompt.train:main", "dho-prompt-report=dho_prompt.report:main"]
+        "console_scripts": [
+            "dho-prompt-train=dho_prompt.train:main",
+            "dho-prompt-predict=dho_prompt.predict:main",
+            "dho-prompt-report=dho_prompt.report:main",
+        ]
     },
     classifiers=[
-        "License :: OSI Approved :: MIT License",
         "Programming Language :: Python :: 3",
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Typing :: Typed",
     ],
 )

@@ -8,12 +8,13 @@ from typing import Any
 
 from yacs.config import CfgNode
 
-from dho_prompt.config import check_settings, extend_cfg, merge_file, merge_opts, merge_plain, plain
+from dho_prompt.config import check_settings, extend_cfg, merge_file, merge_opts, plain
 from dho_prompt.console import one_message
 from dho_prompt.engine import get_cfg_default, setup_logger
-from dho_prompt.runs.folder import CONFIG, EVALUATION, MIX, RESULTS, SPLIT, binding, read_config, read_result
+from dho_prompt.runs.folder import CONFIG, EVALUATION, MIX, RESULTS, SPLIT, binding, read_result
 from dho_prompt.runs.lock import one_process
 from dho_prompt.train import find_config, start
+from dho_prompt.training.trained_run import deployed_epoch, finished_cfg
 
 
 def parser() -> argparse.ArgumentParser:
@@ -43,20 +44,11 @@ def evaluation_cfg(args: argparse.Namespace) -> CfgNode:
     """The run's own configuration, with what the arguments replace.
 
     Raises:
-        FileNotFoundError: the run is not there, or not finished.
-        ValueError: a file of the run is damaged; a key is unknown, for example because the run was made in a host's
-            own train.py, or has a value that it does not allow.
+        FileNotFoundError, ValueError: those of :func:`~dho_prompt.training.trained_run.finished_cfg`, or a key is
+            unknown or has a value that it does not allow.
     """
     folder = Path(args.run)
-    for name in (CONFIG, RESULTS):
-        if not (folder / name).is_file():
-            raise FileNotFoundError(
-                f"{folder} has no {name}, so it is no finished run; its training command makes it or resumes it"
-            )
-    read_result(folder / RESULTS)  # a damaged one finishes no run
-    cfg = extend_cfg(get_cfg_default())
-    merge_plain(cfg, read_config(folder), str(folder / CONFIG))
-    cfg.OUTPUT_DIR = str(folder)
+    cfg = finished_cfg(folder)
     named = extend_cfg(get_cfg_default())  # what the user names, and not the run folder
     if args.dataset_config_file:
         merge_file(named, find_config(args.dataset_config_file))
@@ -103,7 +95,7 @@ def run(argv: list[str] | None = None) -> None:
         setup_logger(str(file.with_suffix(".log")))
         trainer = start(cfg, training=False)
         trainer.evaluation_file = file.name
-        trainer.load_model(args.run, epoch=None if cfg.TEST.FINAL_MODEL == "best_val" else cfg.OPTIM.MAX_EPOCH)
+        trainer.load_model(args.run, epoch=deployed_epoch(cfg))
         trainer.test()
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dho_prompt.nonlinear_head import NonLinearHead
-from dho_prompt.students.base import Student
+
+if TYPE_CHECKING:
+    from dho_prompt.students.base import Student
 
 OPENAI_ZETA = 0.01  # of the published CLIPs
 
@@ -26,6 +29,8 @@ class CosineHead(nn.Module):
     Shapes:
         (batch, in_features) of any floating dtype -> (batch, num_classes) in the dtype of the weights.
     """
+
+    zeta: Tensor
 
     def __init__(self, in_features: int, num_classes: int, zeta: float = OPENAI_ZETA) -> None:
         super().__init__()
@@ -59,6 +64,8 @@ class ScaledHead(nn.Linear):
         zeta: temperature > 0.
     """
 
+    zeta: Tensor
+
     def __init__(self, in_features: int, num_classes: int, zeta: float = OPENAI_ZETA) -> None:
         super().__init__(in_features, num_classes)
         if not zeta > 0:
@@ -91,7 +98,7 @@ def make_head(
         ValueError: an unknown kind, or ``text_features`` has another shape.
     """
     if kind == "linear":
-        head: nn.Module = LinearHead(in_features, num_classes)
+        head: CosineHead | LinearHead | ScaledHead = LinearHead(in_features, num_classes)
     elif kind in ("cosine", "scaled"):
         head = (CosineHead if kind == "cosine" else ScaledHead)(in_features, num_classes, zeta)
     else:
@@ -104,7 +111,7 @@ def make_head(
             )
         with torch.no_grad():
             head.weight.copy_(text_features)
-            if hasattr(head, "bias"):
+            if isinstance(head, nn.Linear):
                 head.bias.zero_()
     return head
 

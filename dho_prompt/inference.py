@@ -83,14 +83,15 @@ def search_mix(
         fixed: alpha and beta to fall back on; None for nothing.
 
     Raises:
-        ValueError: there are no images, or ``by`` is unknown.
+        ValueError: there are no images, the grid is empty, or ``by`` is unknown.
     """
     if by not in SEARCHES:
         raise ValueError(f"a mix is searched by {' or '.join(SEARCHES)}, not by {by!r}")
     if len(labels) == 0:
         raise ValueError("alpha and beta cannot be searched on an empty validation set")
     ce_probabilities = probabilities(ce_logits.double())
-    best, best_key = None, None
+    best: Mix | None = None
+    best_key: tuple[float, ...] = ()
     for beta in betas:
         kd_probabilities = probabilities(kd_logits.double() / beta)
         for alpha in alphas:
@@ -100,8 +101,10 @@ def search_mix(
             likelihood = mixed.gather(1, labels[:, None]).clamp(min=LEAST).log().mean().item()
             score = accuracy if by == "accuracy" else round(likelihood, 9)  # nearer ones differ by rounding alone
             key = (-score, round(abs(alpha - 0.5), 6), max(beta, 1 / beta), alpha, beta)
-            if best_key is None or key < best_key:
+            if best is None or key < best_key:
                 best, best_key = Mix(alpha, beta, accuracy), key
+    if best is None:
+        raise ValueError("alpha and beta cannot be searched on an empty grid")
     if fixed is not None:
         right = int((blend(ce_logits.double(), kd_logits.double(), *fixed).argmax(dim=-1) == labels).sum()) / len(
             labels

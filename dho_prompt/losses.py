@@ -95,12 +95,19 @@ class DHOLoss(nn.Module):
             kd_logits_x, teacher_logits_x: (batch, classes), the KD head and the teacher on the labelled images.
             kd_logits_u, teacher_logits_u: (unlabelled batch, classes), or None when there are no unlabelled images.
             extra: a scalar that the host adds to its cross-entropy (its own regularisation), or None.
+
+        Raises:
+            ValueError: shapes differ, or one of the two for unlabelled images is missing.
         """
+        if (kd_logits_u is None) != (teacher_logits_u is None):
+            raise ValueError("kd_logits_u and teacher_logits_u belong together: give both, or neither")
         ce = F.cross_entropy(_at_least_float32(ce_logits), labels)
         if extra is not None:
             ce = ce + extra
         kd_x = self.divergence(kd_logits_x, teacher_logits_x)
-        kd_u = ce.new_zeros(()) if kd_logits_u is None else self.divergence(kd_logits_u, teacher_logits_u)
+        kd_u = ce.new_zeros(())
+        if kd_logits_u is not None and teacher_logits_u is not None:
+            kd_u = self.divergence(kd_logits_u, teacher_logits_u)
         supervised, distilled = self.weights
         return DHOTerms(supervised * ce + distilled * (kd_x + kd_u), ce, kd_x, kd_u)
 

@@ -57,10 +57,7 @@ def save(made: Sequence[Table], errors: Sequence[Table], prefix: str) -> list[Pa
         "csv": comma_separated(every),
         "tex": "\n".join(latex(table) for table in every),
     }
-    saved = [
-        atomic_write(f"{prefix}.{ending}", lambda file, text=text: file.write(text.encode("utf-8")))
-        for ending, text in texts.items()
-    ]
+    saved = [_write(f"{prefix}.{ending}", text) for ending, text in texts.items()]
     if find_spec("matplotlib"):
         from dho_prompt.tables.curves import draw_shots, has_shots
         from dho_prompt.tables.figure import draw
@@ -72,6 +69,10 @@ def save(made: Sequence[Table], errors: Sequence[Table], prefix: str) -> list[Pa
             if has_shots(made):
                 saved.append(draw_shots(made, Path(f"{prefix}_shots.{ending}")))
     return saved
+
+
+def _write(path: str, text: str) -> Path:
+    return atomic_write(path, lambda file: file.write(text.encode("utf-8")))
 
 
 if __name__ == "__main__":

@@ -26,9 +26,11 @@ from dho_prompt.runs.folder import RESULTS, run_state
 from dho_prompt.runs.lock import one_process
 
 
-def parser() -> argparse.ArgumentParser:
+def parser(add_help: bool = True) -> argparse.ArgumentParser:
     """CoOp's flags."""
-    parse = argparse.ArgumentParser(prog="python -m dho_prompt.train", description="Train or evaluate one run.")
+    parse = argparse.ArgumentParser(
+        prog="python -m dho_prompt.train", description="Train or evaluate one run.", add_help=add_help
+    )
     parse.add_argument("--root", default="", metavar="FOLDER", help="folder of the data sets")
     parse.add_argument("--output-dir", default="", metavar="FOLDER", help="output folder of the run")
     parse.add_argument("--resume", default="", metavar="FOLDER", help="output folder of another run to go on from")

@@ -11,6 +11,8 @@
 #                   CasPL's two stages
 #   CFG=name        a file of configs/trainers/<trainer> (default: the data set's own, else the paper's)
 #   TAG=name        sets runs with other overrides apart
+#   JOBS=N          runs at a time (default: as many as the processors carry; one on CUDA)
+#   VERBOSE=1       prints what each run logs, one run at a time
 # Finished seeds are passed over, interrupted ones resume.
 set -euo pipefail
 
@@ -18,18 +20,20 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 DATA=${DATA:-data}
 OUTPUT=${OUTPUT:-output}
 PYTHON=${PYTHON:-python}
+runs=() # what dho_prompt.compare is to make: for each run the number of its words, and the words
 
 # compare NAME CONFIGS DEFAULT_CFG DEFAULT_METHODS DATASET SHOTS [KEY VALUE ...]: every method and seed, then the table.
-# With ACTION=evaluate (scripts/ood_eval.sh) the finished runs are tested again instead of trained.
+# With ACTION=evaluate (scripts/ood_eval.sh) the finished runs are tested again instead of trained; with ACTION=list
+# (scripts/compare_methods.sh) their list is written to stdout and nothing is run.
 compare() {
     local name=$1 configs=configs/trainers/$2 default_cfg=$3 methods=${METHODS:-$4}
     shift 4
     if [ $# -lt 2 ] || [ -z "$1" ]; then
         echo "bash scripts/$name.sh DATASET SHOTS|PERCENT%|all [KEY VALUE ...]   METHODS=\"$methods\"" >&2
-        sed -n '3,16s/^# \{0,1\}//p' scripts/common.sh >&2
+        sed -n '3,18s/^# \{0,1\}//p' scripts/common.sh >&2
         exit 2
     fi
-    local dataset=$1 shots=$2 action=${ACTION:-train} labelled folders=() missing=() evaluated= method seed cfg
+    local dataset=$1 shots=$2 action=${ACTION:-train} labelled folders=() missing=() order= method seed cfg
     shift 2
     local again="METHODS=\"$methods\" SEEDS=\"${SEEDS:-1 2 3}\" ${CFG:+CFG=$CFG }${TAG:+TAG=$TAG }bash scripts/$name.sh"
     again="$again $dataset $shots"
@@ -43,11 +47,19 @@ compare() {
     local run=${cfg}_$shots${TAG:+_$TAG}
     for method in $methods; do
         folders+=("$OUTPUT/$dataset/$method/$run")
+        order="$method $order" # the long ones first: methods with DHO stand behind those without
+    done
+    for method in $order; do
         for seed in ${SEEDS:-1 2 3}; do
             "$action"_run "$@"
         done
     done
-    "$action"_table
+    "$action"_end
+}
+
+# add MODULE ARGUMENT ...: to the list
+add() {
+    runs+=("$#" "$@")
 }
 
 # students NAME DEFAULT_METHODS DATASET SHOTS [STUDENT [TEACHER]] [KEY VALUE ...]: compare for students trained in full.
@@ -107,7 +119,7 @@ train_run() {
 
 # train TRAINER FOLDER [KEY VALUE ...]
 train() {
-    "$PYTHON" -m dho_prompt.train \
+    add train \
         --root "$DATA" \
         --seed "$seed" \
         --trainer "$1" \
@@ -117,8 +129,18 @@ train() {
         "${labelled[@]}" "${@:3}"
 }
 
-train_table() {
-    "$PYTHON" -m dho_prompt.report "${folders[@]}" --save "$OUTPUT/$dataset/${name}_$run"
+train_end() {
+    add report "${folders[@]}" --save "$OUTPUT/$dataset/${name}_$run"
+    exec "$PYTHON" -m dho_prompt.compare < <(printf '%s\0' "${runs[@]}")
+}
+
+list_run() {
+    train_run "$@"
+}
+
+list_end() {
+    add report "${folders[@]}" --save "$OUTPUT/$dataset/${name}_$run"
+    printf '%s\0' "${runs[@]}"
 }
 
 # evaluate_run [KEY VALUE ...]: the configuration is the run's own; the shifted sets are those of the data set's file
@@ -128,24 +150,22 @@ evaluate_run() {
         missing+=("$folder")
         return
     fi
-    evaluated=yes
-    "$PYTHON" -m dho_prompt.evaluate "$folder" \
+    add evaluate "$folder" \
         --root "$DATA" \
         --dataset-config-file "configs/datasets/$dataset.yaml" \
         --file "$EVALUATION.json" \
         "$@"
 }
 
-evaluate_table() {
-    if [ -n "$evaluated" ]; then
-        "$PYTHON" -m dho_prompt.report "${folders[@]}" --file "$EVALUATION.json" --ece \
-            --save "$OUTPUT/$dataset/${name}_${run}_$EVALUATION"
+evaluate_end() {
+    if [ ${#runs[@]} -gt 0 ]; then
+        add report "${folders[@]}" --file "$EVALUATION.json" --ece --save "$OUTPUT/$dataset/${name}_${run}_$EVALUATION"
+        [ ${#missing[@]} -gt 0 ] || exec "$PYTHON" -m dho_prompt.compare < <(printf '%s\0' "${runs[@]}")
+        "$PYTHON" -m dho_prompt.compare < <(printf '%s\0' "${runs[@]}")
     fi
-    if [ ${#missing[@]} -gt 0 ]; then
-        echo "Not evaluated, for these runs are not finished:" >&2
-        printf '  %s\n' "${missing[@]}" >&2
-        echo "They are made by (with the overrides of the other runs, if any):" >&2
-        echo "  $again" >&2
-        exit 1
-    fi
+    echo "Not evaluated, for these runs are not finished:" >&2
+    printf '  %s\n' "${missing[@]}" >&2
+    echo "They are made by (with the overrides of the other runs, if any):" >&2
+    echo "  $again" >&2
+    exit 1
 }

@@ -1,19 +1,18 @@
 """Every script on every data set with every number of shots, at the real sizes, up to the first training step.
 
-The scripts run with a Python that only writes down what it is asked; each command is then run here, up to its first
-step, on data sets of the real numbers of classes and images whose images are all one file, with tiny CLIPs in the
-towers' place.
+The scripts run with a Python that only writes down the list of runs that it is given; each is then begun here, up to
+its first step, on data sets of the real numbers of classes and images whose images are all one file, with tiny CLIPs in
+the towers' place.
 """
 
-import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from dho_prompt.compare.listed import read_list
 from dho_prompt.data.datasets import coop
 from dho_prompt.data.layouts.contents import Contents, ListedImage
 from dho_prompt.data.layouts.table import IMAGENET, TEN
@@ -32,21 +31,16 @@ SCRIPTS = {
     "compare_objectives": ("resnet18",),
     "tip_adapter": (),
 }
+RIVALS = ("dhkd", "sskd", "ce_kd", "ce_kd_feature", "kd_feature", "kd")
 ENDS = ("compare_objectives", "tip_adapter")  # whose recipes do not depend on the number of shots
-
-RECORD = """import json, os, sys
-with open(os.environ["RECORD"], "a") as file:
-    file.write(json.dumps(sys.argv[1:]) + "\\n")
-"""
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    """Folder with a Python that writes its arguments down, one image, and two CLIPs of twelve blocks."""
+    """Folder with a Python that writes down its list of runs, one image, and two CLIPs of twelve blocks."""
     folder = tmp_path_factory.mktemp("world")
-    (folder / "record.py").write_text(RECORD)
     python = folder / "python"
-    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{folder}/record.py" "$@"\n')
+    python.write_text('#!/bin/sh\n[ "$*" = "-m dho_prompt.compare" ] && exec cat >"$RECORD"\n')
     python.chmod(0o755)
     Image.new("RGB", (40, 36), (90, 30, 60)).save(folder / "image.png")
     for name, width, size, seed in (("student", 16, 16, 1), ("teacher", 32, 24, 2)):
@@ -54,17 +48,20 @@ def world(tmp_path_factory):
     return folder
 
 
-def commands_of(world, script, dataset, *arguments, seeds="1"):
+def commands_of(world, script, dataset, *arguments):
     """The arguments of every training that a script asks for."""
-    record = world / f"{script}{'_'.join((dataset, *arguments)).replace('/', '_')}.jsonl"
-    record.unlink(missing_ok=True)
-    environment = {**os.environ, "PYTHON": str(world / "python"), "RECORD": str(record), "SEEDS": seeds}
+    return [words for module, *words in list_of(world, script, dataset, *arguments) if module == "train"]
+
+
+def list_of(world, script, dataset, *arguments):
+    """What a script gives to ``dho_prompt.compare``."""
+    record = world / f"{script}{'_'.join((dataset, *arguments)).replace('/', '_')}"
+    environment = {**os.environ, "PYTHON": str(world / "python"), "RECORD": str(record), "SEEDS": "1"}
     environment.update(DATA=str(world / "data"), OUTPUT=str(world / "output"))
     command = ["bash", str(REPOSITORY / "scripts" / f"{script}.sh"), dataset, *arguments]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    asked = [json.loads(line) for line in record.read_text().splitlines()]
-    return [words[2:] for words in asked if words[:2] == ["-m", "dho_prompt.train"]]
+    return read_list(record.read_bytes())
 
 
 @pytest.fixture
@@ -162,3 +159,28 @@ def test_warm_up_fits(world, script):
     for dataset, steps in (("dtd", 0), ("imagenet", 5000)):
         (words, *_) = commands_of(world, script, dataset, "16")
         assert steps == setup_cfg(parser().parse_args(words)).OPTIM.WARMUP_STEPS
+
+
+def test_everything_is_one_list_with_the_long_runs_first(world):
+    lines = list_of(world, "compare_methods", "digits", "1 4", "OPTIM.LR", "0.5")
+    output = f"{world}/output/digits"
+    trained = [words[words.index("--output-dir") + 1] for words in lines if words[0] == "train"]
+    methods = [folder[len(output) + 1 :].split("/")[0] for folder in trained]
+    objectives = ["FinetuneDHO", *(f"FinetuneDHO-{name}" for name in RIVALS), "Finetune"]
+    prompts = [
+        f"{name}{kind}" for name in ("PromptSRC", "VPT", "CoOp", "LinearProbe") for kind in ("DHO", "DHO-ce_kd", "")
+    ]
+    assert list(dict.fromkeys(methods)) == [*objectives, *prompts]
+    assert len(set(trained)) == len(trained) == 2 * (2 * len(objectives) + len(prompts))
+    assert all(words[-2:] == ["OPTIM.LR", "0.5"] for words in lines if words[0] == "train")
+    tables = [words for words in lines if words[0] == "report"]
+    assert len(tables) == 2 * (2 + 4) + 1 and f"{output}/CoOp/digits_4shots" in tables[-4]
+    assert lines[-1] == tables[-1] == ["report", output, "--save", f"{output}/compare_methods"]
+
+
+def test_a_list_that_cannot_be_made_starts_nothing(world):
+    environment = {**os.environ, "PYTHON": "/absent", "STUDENTS": "resnet18 nothing"}
+    command = ["bash", str(REPOSITORY / "scripts" / "compare_methods.sh"), "digits", "1"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 2 and "no recipe for the student nothing" in done.stderr and not done.stdout
+    assert "/absent" not in done.stderr

@@ -68,7 +68,9 @@ def test_script_runs_skips_and_ends_with_a_table(tmp_path):
 
     (folder / "CoOp" / config / "seed4" / "results.json").unlink()  # as if it had been killed before its end
     again = run_script(tmp_path, *arguments, SEEDS="0 4")
-    assert again.stdout.count("is finished") == 5 and "will resume training" in again.stdout
+    assert "5 of 6 runs are finished, 1 interrupted, to go on" in again.stderr
+    logs = (folder / "CoOp" / config / "seed4").glob("log.txt*")
+    assert "will resume training" in "".join(path.read_text() for path in logs)
     assert again.stdout.split("**Digits")[1] == first.stdout.split("**Digits")[1]
 
     other = run_script(tmp_path, *arguments, "TRAINER.DHO.ALPHA", "0.1", SEEDS="0", METHODS="CoOpDHO")

@@ -33,7 +33,8 @@ class TipAdapterF(MethodTrainer):
     def method(self, student, classnames):
         node, name = self.cfg.TRAINER.TIP_ADAPTER, self.cfg.DATASET.NAME
         texts = class_text_features(student.clip, classnames, list(node.TEMPLATES) or templates_for(name))
-        labels = torch.tensor([item.label for item in self.dm.dataset.train_x])
+        images = self.dm.dataset.train_x if hasattr(self, "dm") else ()  # without data a checkpoint brings the cache
+        labels = torch.tensor([item.label for item in images], dtype=torch.long)
         cache = Cache(texts.cpu(), labels, student.zeta, node.ALPHA or starts(name)[0], node.BETA)
         self.chosen = None  # alpha, beta and how they were chosen, once they are
         return TipAdapterMethod(student, cache, self.fine_tunes)
@@ -93,10 +94,9 @@ class TipAdapterF(MethodTrainer):
         keys = {key: value for key, value in checkpoint["state_dict"].items() if key.endswith("keys")}
         return {**fitted, "state_dict": {**fitted["state_dict"], **keys}}
 
-    def load_model(self, directory, epoch=None):
-        super().load_model(directory, epoch)
-        path = Path(directory or ".") / FILE
-        if directory and not self._training and path.is_file():
+    def recall(self, directory):
+        path = Path(directory) / FILE
+        if path.is_file():
             content = read_tip_adapter(str(path))
             cache = self.model.cache
             cache.alpha.fill_(content["best_alpha"])

@@ -21,4 +21,5 @@ class ZeroshotCLIP(MethodTrainer):
         super().train()
 
     def results(self):
-        return {**super().results(), "epochs": 0}
+        names = list(self.evaluation.classes.names)  # which those that train keep in their checkpoints
+        return {**super().results(), "epochs": 0, "classnames": names}

@@ -129,6 +129,13 @@ def _from_folder(name: str, folder: Path) -> ModelSpec:
     return ModelSpec(name, architecture, {}, folder, preprocess, f"local-dir:{folder}", digest)
 
 
+def meant(name: str) -> str:
+    """One spelling for each CLIP; a folder may have moved, so its own name stands for it."""
+    if name in OPENAI_NAMES:
+        return f"open_clip:{OPENAI_NAMES[name]}:openai"
+    return name if name.startswith(("open_clip:", "hf-hub:")) else Path(name).name
+
+
 def _unknown(name: str, known: list[str]) -> ValueError:
     simple = {_simplified(option): option for option in reversed(known)}
     near = difflib.get_close_matches(_simplified(name), simple, n=4, cutoff=0.5)

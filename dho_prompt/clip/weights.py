@@ -60,6 +60,14 @@ def find_weights(spec: ModelSpec, weights: str = "") -> Path:
     return _openai_cache(spec) or _hub_cache(spec) or _fetch(spec)
 
 
+def local_weights(spec: ModelSpec, weights: str = "") -> Path | None:
+    """:func:`find_weights`, or None where they would have to be fetched or are missing."""
+    if weights or spec.folder is not None:
+        path = Path(weights).expanduser() if weights else spec.folder / WEIGHTS_FILE
+        return path if path.is_file() else None
+    return (_openai_cache(spec) or _hub_cache(spec)) if spec.pretrained else None
+
+
 def _openai_name(spec: ModelSpec) -> str:
     """File name of OpenAI's archive of a model, or ""."""
     url = spec.pretrained.get("url") or ""

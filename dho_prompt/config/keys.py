@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from dho_prompt.config import Setting, declare
-from dho_prompt.config.ranges import MOST, PATH, Items, Number, Text, Whole
+from dho_prompt.config.ranges import EPOCHS, MOST, PATH, Items, Number, Text, Whole
 
 declare(
     "MODEL.BACKBONE",
-    {"WEIGHTS": Setting("", "a file with the weights of NAME, instead of what the name fetches", PATH)},
+    {
+        "WEIGHTS": Setting("", "a file with the weights of NAME, instead of what the name fetches", PATH),
+        "STORE": Setting(
+            "", "a folder with a frozen tower's features of every training image, as TRAINER.DHO.TEACHER.STORE", PATH
+        ),
+    },
 )
 declare(
     "DATASET",
@@ -68,6 +73,10 @@ declare(
             "training images that may be unreadable; each is named in the log and replaced, one more stops the run",
             Whole(0, MOST),
         ),
+        "STORE_VIEWS": Setting(
+            0, "views of an image that STORE auto keeps", Whole(1, EPOCHS, 0, "as many as the run shows")
+        ),
+        "STORE_REUSE": Setting(False, "show views again where a run shows an image more often than there are views"),
     },
 )
 declare(

@@ -13,6 +13,8 @@ from yacs.config import CfgNode
 MERGES = ("merge_from_file", "merge_from_list", "merge_from_other_cfg")
 OURS = "TRAINER.DHO"
 NEAR = 0.8  # how alike a key of another node must be to one of ours to be taken for it
+FLOAT_NOT_INT = "Type mismatch (<class 'float'> vs. <class 'int'>)"
+POINT = "; write it with a point, such as 1.0"  # yacs does not convert
 _YACS = re.compile(r"Non-existent (?:config )?key: ([\w.]+)")  # its words, of both ways to merge
 
 
@@ -42,6 +44,10 @@ def _explaining(merge: Any, declared: Callable[[], Collection[str]]) -> Any:
     def merge_and_explain(cfg: CfgNode, *args: Any) -> Any:
         try:
             return merge(cfg, *args)
+        except ValueError as error:
+            if FLOAT_NOT_INT in str(error) and not str(error).endswith(POINT):  # one merge of yacs's calls another
+                raise ValueError(f"{error}{POINT}") from error
+            raise
         except (AssertionError, KeyError) as error:
             found = _YACS.search(str(error))
             message = _message(found[1], declared(), OURS.split(".")[1] in cfg.get("TRAINER", ())) if found else ""

@@ -20,11 +20,13 @@ from dho_prompt import __version__
 from dho_prompt.engine.checkpoint import load_checkpoint, load_pretrained_weights, load_strictly, save_checkpoint
 from dho_prompt.engine.choose import choose_engine, import_dassl
 from dho_prompt.engine.logger import setup_logger
+from dho_prompt.engine.numpy_fits import check_numpy
 from dho_prompt.engine.optim import build_optimizer
 from dho_prompt.engine.rng import set_random_seed
 from dho_prompt.engine.schedules import build_lr_scheduler
 from dho_prompt.engine.utils import collect_env_info, compute_accuracy, read_image
 
+check_numpy()
 ENGINE = choose_engine()
 if ENGINE == "dassl":
     ENGINE_VERSION = getattr(import_dassl(), "__version__", "unknown")

@@ -28,7 +28,9 @@ def main(arguments: list[str] | None = None) -> None:
         action="store_true",
         help="run: --trainer Name is the one with DHO, for code that compares TRAINER.NAME",
     )
-    given = parse.parse_args(words[:cut])
+    given, others = parse.parse_known_args(words[:cut])
+    if others:
+        parse.error(f"{' '.join(others)} is not known here; the arguments of train.py stand behind --")
     os.environ.setdefault(VARIABLE, "dassl")
     from dho_prompt.console import one_message  # the engine is chosen when it is imported
     from dho_prompt.hosts.checkout import run_checkout

@@ -29,5 +29,10 @@ def refuse_settings(cfg: Any, host: str) -> None:
                 f"{node}.{key} is {found!r}, which {host}'s own step cannot follow; leave it at {value!r}, or use one "
                 "of this package's trainers"
             )
+    if cfg.MODEL.BACKBONE.get("STORE", ""):
+        raise ValueError(
+            f"MODEL.BACKBONE.STORE is {cfg.MODEL.BACKBONE.STORE!r}, but {host}'s own step encodes images itself; leave "
+            "it empty (TRAINER.DHO.TEACHER.STORE works in a host too)"
+        )
     if cfg.TRAINER.DHO.HEAD == "nonlinear":
         raise ValueError("TRAINER.DHO.HEAD is nonlinear; in a host it takes cosine, linear or scaled")

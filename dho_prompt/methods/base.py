@@ -67,7 +67,16 @@ class Method(nn.Module):
         Args:
             all_logits: compute those of the other images too.
         """
-        features = self.encode_image(images)
+        return self.of_features(self.encode_image(images), labelled, all_logits)
+
+    @property
+    def keeps_tower(self) -> bool:
+        """Whether training leaves the image features as they are, and they are all that it needs of an image."""
+        ours = type(self).encode_image is Method.encode_image and type(self).forward is Method.forward
+        return ours and not self.student.trainable()
+
+    def of_features(self, features: Tensor, labelled: int | None = None, all_logits: bool = False) -> MethodOutput:
+        """:meth:`forward` for (batch, d) image features."""
         logits = self.logits(features if all_logits else features[:labelled])
         return MethodOutput(features, logits[:labelled], {}, logits[labelled:] if all_logits else None)
 

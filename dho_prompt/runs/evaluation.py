@@ -73,13 +73,7 @@ class Evaluation:
         Raises:
             FloatingPointError: a logit is infinite or not a number.
         """
-        for head, values in logits.items():
-            if not torch.isfinite(values).all():
-                raise FloatingPointError(
-                    f"the {head} head's logits are infinite or not numbers on test images, so nothing can be counted: "
-                    "the weights have diverged, or overflow in this precision. Train again in another output folder "
-                    "with a lower OPTIM.LR, or with PREC fp32"
-                )
+        refuse_not_finite(logits)
         if self._rows is not None:
             rows = torch.tensor(self._rows, device=labels.device)
             if self.all_classes:
@@ -117,6 +111,21 @@ class Evaluation:
         scored = len(self.classes.names) if self.all_classes else own
         self.measured[name] = {**self._tally.summary(), "classes": {"own": own, "scored": scored}}
         print(f"{name} ({scored}-way): {self._tally}")
+
+
+def refuse_not_finite(logits: Mapping[str, Tensor]) -> None:
+    """Refuse to count or show predictions that are none.
+
+    Raises:
+        FloatingPointError: a logit is infinite or not a number.
+    """
+    for head, values in logits.items():
+        if not torch.isfinite(values).all():
+            raise FloatingPointError(
+                f"the {head} head's logits are infinite or not numbers on test images, so nothing can be counted: "
+                "the weights have diverged, or overflow in this precision. Train again in another output folder "
+                "with a lower OPTIM.LR, or with PREC fp32"
+            )
 
 
 @torch.no_grad()

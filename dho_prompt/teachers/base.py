@@ -35,6 +35,12 @@ declare(
         "AVERAGE": Setting("probabilities", "what is averaged", ("probabilities", "logits")),
         "TEMPLATES": Setting((), "prompt templates (Sec. 4.1)", templates("those of the data set")),
         "PREC": Setting("", "fp32, fp16, bf16 or amp; '' takes the method's", ("", *PRECISIONS)),
+        "STORE": Setting(
+            "",
+            "a folder with what it said of every training image (python -m dho_prompt.store teacher), so that it is "
+            "not loaded; auto makes one in the folder of the data sets and takes it again in later runs",
+            PATH,
+        ),
     },
 )
 

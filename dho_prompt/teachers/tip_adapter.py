@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dho_prompt.clip.loading import LoadedCLIP
-from dho_prompt.clip.names import OPENAI_NAMES
+from dho_prompt.clip.names import meant
 from dho_prompt.data.batches.views import View
 from dho_prompt.engine import load_checkpoint
 from dho_prompt.teachers.base import Teacher
@@ -81,7 +81,7 @@ class TipAdapterTeacher(Teacher):
         self.alpha, self.beta = content["best_alpha"], content["best_beta"]
         keys = content["adapter_weight"].float()
         images, width = keys.shape
-        if width != clip.embed_dim or _meant(content.get("clip", clip.name)) != _meant(clip.name):
+        if width != clip.embed_dim or meant(content.get("clip", clip.name)) != meant(clip.name):
             raise ValueError(
                 f"{path} has a cache of {width} features of {content.get('clip', 'a CLIP')}, {clip.name} gives "
                 f"{clip.embed_dim}: it is of another CLIP; "
@@ -109,13 +109,6 @@ class TipAdapterTeacher(Teacher):
         with torch.autocast(features.device.type, enabled=False):
             cached = torch.exp(-self.beta * (1 - features @ self.keys.t())) @ self.values
             return features @ self.text_features.t() / self.zeta + self.alpha * cached
-
-
-def _meant(name: str) -> str:
-    """One spelling for each CLIP; a folder may have moved, so its own name stands for it."""
-    if name in OPENAI_NAMES:
-        return f"open_clip:{OPENAI_NAMES[name]}:openai"
-    return name if name.startswith(("open_clip:", "hf-hub:")) else Path(name).name
 
 
 def _turned(matrix: Tensor, shape: tuple[int, int], name: str, path: str) -> Tensor:

@@ -40,5 +40,10 @@ class ZeroShotTeacher(Teacher):
 
     @torch.no_grad()
     def classify(self, features: Tensor) -> Tensor:
-        with torch.autocast(features.device.type, enabled=False):
-            return features @ self.text_features.t() / self.zeta
+        return cosine_logits(features, self.text_features, self.zeta)
+
+
+def cosine_logits(features: Tensor, text_features: Tensor, zeta: float) -> Tensor:
+    """``cos(image, text_c) / zeta`` of float32 features: (batch, d) of length 1 and (classes, d)."""
+    with torch.autocast(features.device.type, enabled=False):
+        return features @ text_features.t() / zeta

@@ -13,7 +13,10 @@ from dho_prompt.clip.loading import LoadedCLIP, load_clip
 from dho_prompt.clip.names import resolve_name
 from dho_prompt.clip.templates import templates_for
 from dho_prompt.clip.weights import find_weights
+from dho_prompt.store.layout import read_manifest
 from dho_prompt.students.clip import CLIPStudent
+
+AUTO = "auto"  # a store that is made where there is none
 
 
 def prompt_templates(cfg: Any) -> list[str]:
@@ -28,6 +31,7 @@ def check_student(cfg: Any) -> None:
         FileNotFoundError, ValueError: an unknown model, or files of MODEL that are not there.
     """
     check_clip("MODEL.BACKBONE", cfg.MODEL.BACKBONE)
+    is_store("MODEL.BACKBONE.STORE", cfg.MODEL.BACKBONE.STORE)
     if cfg.MODEL.INIT_WEIGHTS and not Path(cfg.MODEL.INIT_WEIGHTS).is_file():
         raise FileNotFoundError(f"there is no checkpoint {cfg.MODEL.INIT_WEIGHTS} (MODEL.INIT_WEIGHTS)")
 
@@ -55,12 +59,33 @@ def weight_precision(precision: str) -> str:
     return "fp32" if precision == "amp" else precision
 
 
-def check_clip(key: str, node: Any) -> None:
-    """Refuse NAME and WEIGHTS of a node that name no model, as far as that can be told without a connection."""
+def is_store(key: str, path: str) -> bool:
+    """Whether a key names a store that is there, and not none or ``auto``.
+
+    Raises:
+        FileNotFoundError, ValueError: there is none, or its manifest is damaged.
+    """
+    if path in ("", AUTO):
+        return False
+    try:
+        read_manifest(path)
+    except (FileNotFoundError, ValueError) as error:
+        raise type(error)(f"{error} (set by {key})") from error
+    return True
+
+
+def check_clip(key: str, node: Any, needed: bool = True) -> None:
+    """Refuse NAME and WEIGHTS of a node that name no model, as far as that can be told without a connection.
+
+    Args:
+        needed: whether it will be loaded, so that its files have to be there.
+    """
     if not node.NAME:
         raise ValueError(f"{key}.NAME is empty; it names a CLIP model, such as ViT-B/16 (flag: --backbone)")
     with _naming(key, node):
         spec = resolve_name(node.NAME)
+        if not needed:
+            return
         if node.WEIGHTS or spec.folder is not None or not spec.pretrained:  # else they may have to be fetched
             find_weights(spec, node.WEIGHTS)
 

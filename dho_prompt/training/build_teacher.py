@@ -17,7 +17,14 @@ from dho_prompt.teachers.base import Teacher
 from dho_prompt.teachers.prompts import PromptTeacher, checkpoint_file, load_prompts
 from dho_prompt.teachers.tip_adapter import TipAdapterTeacher, is_tip_adapter, read_tip_adapter
 from dho_prompt.teachers.zeroshot import ZeroShotTeacher
-from dho_prompt.training.build import check_clip, find_named, load_named, prompt_templates, weight_precision
+from dho_prompt.training.build import (
+    check_clip,
+    find_named,
+    is_store,
+    load_named,
+    prompt_templates,
+    weight_precision,
+)
 from dho_prompt.training.trained_teacher import is_own_run, is_run, load_run
 
 
@@ -38,9 +45,16 @@ def check_teacher(cfg: Any) -> None:
         FileNotFoundError, ValueError: an unknown model, or files of TRAINER.DHO.TEACHER that are not there.
     """
     node = cfg.TRAINER.DHO.TEACHER
-    check_clip("TRAINER.DHO.TEACHER", node)
+    stored = is_store("TRAINER.DHO.TEACHER.STORE", node.STORE)
+    check_clip("TRAINER.DHO.TEACHER", node, needed=not stored)
     path = of_seed(node.CHECKPOINT, cfg)
-    if path and not is_tip_adapter(path) and not is_run(path) and not Path(checkpoint_file(path)).is_file():
+    if (
+        path
+        and not stored
+        and not is_tip_adapter(path)
+        and not is_run(path)
+        and not Path(checkpoint_file(path)).is_file()
+    ):
         raise FileNotFoundError(f"there is no checkpoint {path} (TRAINER.DHO.TEACHER.CHECKPOINT)")
     if node.SHARES and len(node.SHARES) != 1 + len(node.ALSO):
         raise ValueError(

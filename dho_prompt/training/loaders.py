@@ -46,8 +46,13 @@ class SharedViews(DatasetWrapper):
 def shared_crop(cfg: Any) -> SharedCrop:
     """The training transform of the INPUT node, to which teachers add their views."""
     node = cfg.INPUT
-    student = View(node.SIZE[0], tuple(node.PIXEL_MEAN), tuple(node.PIXEL_STD))
-    return SharedCrop(student, node.TRANSFORMS, node.RRCROP_SCALE, node.INTERPOLATION, node.FAST_RESIZE)
+    return crop_in(cfg, View(node.SIZE[0], tuple(node.PIXEL_MEAN), tuple(node.PIXEL_STD)))
+
+
+def crop_in(cfg: Any, view: View) -> SharedCrop:
+    """The same crops in the view of one model."""
+    node = cfg.INPUT
+    return SharedCrop(view, node.TRANSFORMS, node.RRCROP_SCALE, node.INTERPOLATION, node.FAST_RESIZE)
 
 
 def every_training_image(cfg: Any, dataset: Any) -> Sequence[Any]:

@@ -109,6 +109,11 @@ class MethodTrainer(Run, TrainerX):
             self.add_model(name, module)
         if cfg.MODEL.INIT_WEIGHTS:
             self._start_from(cfg.MODEL.INIT_WEIGHTS)
+        if cfg.MODEL.BACKBONE.STORE and not self.model.keeps_tower:
+            raise ValueError(
+                f"MODEL.BACKBONE.STORE is {cfg.MODEL.BACKBONE.STORE}, but {cfg.TRAINER.NAME} changes what the image "
+                "tower says, so that its features cannot be stored; leave the key empty"
+            )
         self.scaler = _grad_scaler(precision == "amp" and self.device.type == "cuda")
         return student
 
@@ -188,7 +193,11 @@ class MethodTrainer(Run, TrainerX):
         """The loss of a batch, or of a part of it, and the accuracy on its labelled images in percent."""
         objective = self.objective
         with self.autocast():
-            output = self.model(images.images(), images.labelled, objective.needs_all_logits)
+            stored = None if self.stores is None else self.stores.student_features(images)
+            if stored is None:
+                output = self.model(images.images(), images.labelled, objective.needs_all_logits)
+            else:
+                output = self.model.of_features(stored, images.labelled, objective.needs_all_logits)
             logits = features = None
             if objective.needs_teacher_features:
                 logits, features = self.teacher.with_features(images)

@@ -36,6 +36,7 @@ from dho_prompt.runs.resume import Resumable
 from dho_prompt.runs.saved_classes import refuse_other_classes, rows_of
 from dho_prompt.students.base import Student
 from dho_prompt.teachers.base import Teacher
+from dho_prompt.training.build import AUTO
 from dho_prompt.training.build_objective import build_objective
 from dho_prompt.training.build_teacher import (
     build_teacher,
@@ -47,6 +48,7 @@ from dho_prompt.training.build_teacher import (
 from dho_prompt.training.evaluating import evaluates_only
 from dho_prompt.training.loaders import labelled_batches, pair_batches, test_loader, unlabelled_images
 from dho_prompt.training.optimisers import optimizer_of
+from dho_prompt.training.stores import Stores, wanted
 
 
 class Run(Resumable):
@@ -63,6 +65,7 @@ class Run(Resumable):
         crop: the training transform that student and teacher share.
         pool: the unlabelled images.
         evaluation: the classes, the shifted test sets, and what was measured on them.
+        stores: what is read in the place of towers, if anything.
     """
 
     distils = False
@@ -74,6 +77,7 @@ class Run(Resumable):
     teacher: Teacher | None = None
     pool: Sequence[Any] = ()
     evaluation: Evaluation
+    stores: Stores | None = None
 
     # What a trainer brings
 
@@ -154,7 +158,7 @@ class Run(Resumable):
     # Parts
 
     def build_model(self) -> None:
-        if self._will_distil(self.cfg):
+        if self._will_distil(self.cfg) and self.cfg.TRAINER.DHO.TEACHER.STORE in ("", AUTO):
             find_teacher(self.cfg)  # so one that is missing is reported before a student is loaded
         student = self.build_method()
         with untouched_rng():  # the method draws the same with and without an objective of ours
@@ -189,8 +193,13 @@ class Run(Resumable):
 
     def before_train(self) -> None:
         cfg, self._training = self.cfg, True
-        if self.objective.needs_teacher and not teaches_nothing(cfg):
+        taught = self.objective.needs_teacher and not teaches_nothing(cfg)
+        kinds = wanted(cfg, taught)
+        self.stores = Stores(self, kinds) if kinds else None
+        if taught:
             self._take_teacher()
+        if self.stores is not None:
+            self._read_stores(kinds)
         super().before_train()  # may refuse what the checkpoints are of, before anything is written
         folder.begin_run(cfg.OUTPUT_DIR, plain(cfg))
         root = getattr(self.dm.dataset, "root", Path(cfg.DATASET.ROOT))
@@ -199,10 +208,24 @@ class Run(Resumable):
 
     def _take_teacher(self) -> None:
         with untouched_rng():
-            self.teacher = build_teacher(self.cfg, self.classnames, self.precision(self.cfg), self.device)
+            if self.cfg.TRAINER.DHO.TEACHER.STORE:
+                self.teacher = self.stores.teacher().to(self.device)
+            else:
+                self.teacher = build_teacher(self.cfg, self.classnames, self.precision(self.cfg), self.device)
         self.objective.align(self.teacher)
         for view in self.teacher.views:
             self.crop.show(view)
+
+    def _read_stores(self, kinds: dict[str, str]) -> None:
+        """Show the towers that are left the stored crops."""
+        if "student" in kinds:
+            self.crop.show_alone(() if self.teacher is None else self.teacher.views)
+        self.stores.attach(self)
+
+    def before_epoch(self) -> None:
+        if self.stores is not None:
+            self.stores.begin_epoch(self.epoch)
+        super().before_epoch()
 
     def detect_anomaly(self, loss: Tensor) -> None:
         refuse_loss(loss, self)
@@ -306,9 +329,13 @@ class Run(Resumable):
         state: dict[str, Any] = {"classnames": list(classes.names), "class_ids": classes.ids}
         if getattr(self, "scaler", None) is not None:
             state["scaler"] = self.scaler.state_dict()
+        if self.stores is not None:
+            state["stores"] = self.stores.identities()
         return state
 
     def load_extra_state(self, state: dict[str, Any]) -> None:
+        if self.stores is not None and "stores" in state:
+            self.stores.refuse_others(state["stores"])
         if getattr(self, "scaler", None) is not None and state.get("scaler"):
             self.scaler.load_state_dict(state["scaler"])
 
@@ -319,7 +346,11 @@ class Run(Resumable):
         self.objective.use_all_heads()
         self.load_weights(directory, epoch)
         if directory and not self._training:  # the next test is an evaluation, which writes a file of its own
+            self.recall(directory)
             self.evaluated, self.split = folder.trained_run(directory, epoch)
+
+    def recall(self, directory: str) -> None:
+        """Take what else a trained run found out, behind its weights."""
 
     def load_weights(self, directory: str, epoch: int | None) -> None:
         """The weights alone of every registered model."""
@@ -332,4 +363,6 @@ class Run(Resumable):
             teacher = None if teaches_nothing(self.cfg) else describe_teacher(self.cfg, self.teacher)
             record.update(objective=self.objective.name, teacher=teacher)
             record.update({} if self.objective.mix is None else {"mix": self.objective.mix})
+        if self.stores is not None:
+            record["stores"] = self.stores.record()
         return record

@@ -10,7 +10,6 @@ import torch
 from dho_prompt.config import extend_cfg, merge_plain
 from dho_prompt.data.batches.views import View
 from dho_prompt.data.classes import Classes
-from dho_prompt.distill.ce import CE
 from dho_prompt.engine import TRAINER_REGISTRY, get_cfg_default, load_checkpoint, load_strictly
 from dho_prompt.engine.checkpoint import BEST
 from dho_prompt.runs.folder import CONFIG, MIX, RESULTS, read_config
@@ -52,8 +51,8 @@ def load_run(path: str, classnames: Sequence[str], device: torch.device) -> Trai
         ValueError: the run is a host's, or of other classes, or a file is damaged.
     """
     from dho_prompt.train import register
-    from dho_prompt.training.build_objective import build_objective
     from dho_prompt.training.method_trainer import MethodTrainer
+    from dho_prompt.training.trained_run import parts_of
 
     register()
     folder = Path(path)
@@ -65,12 +64,8 @@ def load_run(path: str, classnames: Sequence[str], device: torch.device) -> Trai
             f"{path} is a run of {cfg.TRAINER.NAME}; runs of this package's own trainers can teach, and a CLIP itself "
             "by TRAINER.DHO.TEACHER.NAME"
         )
-    trainer = cls.__new__(cls)  # its parts alone, without data
-    trainer.cfg, trainer.device = cfg, device
-    student = trainer.build_student(cfg, trainer.precision(cfg))
-    method = trainer.method(student, list(classnames)).to(device)
-    distils = cls.distils and CE.name != cfg.TRAINER.DHO.OBJECTIVE
-    objective = (build_objective(cfg, student, classnames, False) if distils else CE()).to(device)
+    trainer = parts_of(cfg, cls, classnames, device)
+    method, objective = trainer.model, trainer.objective
     for name, module in {**method.trainable(), **objective.trainable()}.items():
         pointer = folder / name / POINTER
         if not pointer.is_file():

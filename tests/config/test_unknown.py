@@ -50,6 +50,15 @@ def test_a_key_before_extend_cfg_says_what_to_call(host, tmp_path, key):
         host.merge_from_list(["TRAINER.DHO.LAMDA", "0.3"])
 
 
+def test_a_number_without_its_point_says_so(host, tmp_path):
+    for merge in merges(extend_cfg(host), tmp_path, "TRAINER.DHO.LAMBDA", "1"):
+        with pytest.raises(ValueError, match=r"config key: TRAINER.DHO.LAMBDA; write it with a point, such as 1.0$"):
+            merge()
+    for merge in merges(host, tmp_path, "TRAINER.DHO.LAMBDA", "half"):
+        with pytest.raises(ValueError, match=r"config key: TRAINER.DHO.LAMBDA$"):
+            merge()
+
+
 def test_the_hosts_own_keys_keep_their_words(host, tmp_path):
     by_list, *others = merges(extend_cfg(host), tmp_path, "TRAINER.THEIRS.DEPTH", "3")
     with pytest.raises(AssertionError, match=r"^Non-existent key: TRAINER\.THEIRS\.DEPTH"):

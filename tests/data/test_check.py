@@ -43,7 +43,23 @@ def test_what_is_wrong_is_said_and_the_rest_is_still_checked(root, tmp_path, cap
     assert "EuroSAT" in out.splitlines()[2]
     assert "wrong: dtd: the folder" in out and "prepare DescribableTextures --root" in out
     assert "wrong: imagenet: 1 of 24 test images" in out and "n00000003_0.JPEG" in out
-    assert "wrong: nothing: is neither a data set nor a folder" in out and "Caltech101" in out
+    assert "wrong: nothing: is neither a data set nor a folder; data sets are ImageNet, Caltech101" in out
+
+
+def test_shifted_sets_that_training_wants_are_named(root, tmp_path, capsys):
+    shutil.copytree(root / "imagenet", tmp_path / "imagenet")
+    (tmp_path / "imagenet-rendition" / "imagenet-r").mkdir(parents=True)
+    assert main(["check", "imagenet", "--root", str(tmp_path)]) == 0
+    named = "also tests on ImageNetV2, ImageNetSketch, ImageNetA, missing below"
+    assert named in capsys.readouterr().out
+    shutil.copytree(root / "eurosat", tmp_path / "eurosat")
+    assert main(["check", "eurosat", "--root", str(tmp_path)]) == 0
+    assert "also tests on" not in capsys.readouterr().out
+    for folder in ("imagenetv2/imagenetv2-matched-frequency-format-val", "imagenet-sketch/images"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "imagenet-adversarial" / "imagenet-a").mkdir(parents=True)
+    assert main(["check", "imagenet", "--root", str(tmp_path)]) == 0
+    assert "also tests on" not in capsys.readouterr().out
 
 
 def test_an_own_folder_is_checked_too(tmp_path, capsys):

@@ -93,6 +93,17 @@ def test_class_folders_alone_are_split_by_their_names(tmp_path, capsys):
         read_own_folder(tmp_path / "one" / "cats")
 
 
+def test_a_folder_is_below_the_root_and_not_where_the_user_stands(folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(folder.parent)
+    message = f"DATASET.FOLDER birds is a folder below DATASET.ROOT.*no .*data/birds.*give DATASET.FOLDER {folder}$"
+    with pytest.raises(FileNotFoundError, match=message):
+        ImageFolder(config(tmp_path / "data", "ImageFolder", "DATASET.FOLDER", "birds"))
+    for name in ("wrens", ""):  # nothing there either, or no folder named
+        with pytest.raises(FileNotFoundError, match="there is no folder .*data"):
+            ImageFolder(config(tmp_path / "data", "ImageFolder", "DATASET.FOLDER", name))
+    assert len(ImageFolder(config(folder.parent, "ImageFolder", "DATASET.FOLDER", "birds")).train_x) == 8
+
+
 def test_incomplete_folders_are_explained(folder, tmp_path):
     with pytest.raises(FileNotFoundError, match="there is no folder .*nowhere.*\n.*train/<class>"):
         read_own_folder(tmp_path / "nowhere")

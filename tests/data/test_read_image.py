@@ -75,7 +75,11 @@ def test_eight_bits_are_as_pillow_has_them(tmp_path, mode):
     image = Image.fromarray(np.stack([GREYS, GREYS.T, 255 - GREYS], 2)).convert(mode)
     image.save(tmp_path / "a", format="TIFF" if mode in ("CMYK", "YCbCr") else "PNG")
     with Image.open(tmp_path / "a") as saved:
-        assert np.array_equal(np.asarray(read_image(tmp_path / "a")), np.asarray(saved.convert("RGB")))
+        try:
+            wanted = np.asarray(saved.convert("RGB"))
+        except OSError:  # Pillow 11 and YCbCr
+            pytest.skip("this Pillow cannot read what it has written")
+        assert np.array_equal(np.asarray(read_image(tmp_path / "a")), wanted)
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from dho_prompt.clip.loading import cpu_runs_float16
 from dho_prompt.files.torch_archive import is_script_archive, read_archive, read_script_weights
 
 
@@ -39,6 +40,8 @@ class Outer(nn.Module):
 def archive(request, tmp_path):
     torch.manual_seed(1)
     module = Outer().eval()
+    if request.param == "trace" and not cpu_runs_float16():
+        pytest.skip("torch too old to compute in float16 on a CPU, which tracing does")
     made = torch.jit.script(module) if request.param == "script" else torch.jit.trace(module, torch.randn(2, 3))
     made.save(str(tmp_path / "module.pt"))
     return tmp_path / "module.pt"

@@ -161,6 +161,13 @@ def test_a_folder_that_is_no_code_base(tmp_path, content, message):
         find_script(tmp_path / "absent")
 
 
+def test_arguments_of_train_py_without_the_line_before_them(checkout, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["run", str(checkout), "--root", "data", "--trainer", "PlainDHO"])
+    said = capsys.readouterr().err
+    assert "--root data --trainer PlainDHO is not known here; the arguments of train.py stand behind --" in said
+
+
 def test_our_keys_follow_the_hosts(checkout, monkeypatch):
     class Config:
         seen = []

@@ -1,74 +1,31 @@
-"""A method that only this file knows: its module, its configuration node, its trainer and its recipe, run with DHO."""
+"""A method that only docs/new_method.md knows: its module, its configuration node, its trainer; run with DHO."""
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
 
 from dho_prompt import config
-from dho_prompt.config import PRECISIONS, Setting, declare, extend_cfg
-from dho_prompt.config.ranges import SHARE, Whole
-from dho_prompt.engine import TRAINER_REGISTRY, get_cfg_default, register_trainer
-from dho_prompt.methods.base import Method
+from dho_prompt.config import Setting, declare, extend_cfg
+from dho_prompt.engine import TRAINER_REGISTRY, get_cfg_default
 from dho_prompt.report import main as report
 from dho_prompt.train import main
-from dho_prompt.training.build import prompt_templates
-from dho_prompt.training.method_trainer import MethodTrainer
 
-# the method, with its node (a file of dho_prompt/methods)
-
-NODE = {
-    "PREC": Setting("fp32", "of the frozen tower", PRECISIONS),
-    "WIDTH": Setting(4, "hidden units", Whole(1, 4096)),
-    "SHARE": Setting(0.2, "of the adapted features", SHARE),
-    "ACTIVATION": Setting("relu", "between the layers", ("relu", "gelu")),
-}
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "new_method.md"
+NODE = "TRAINER.BOTTLENECK."
+known = config.declared()  # every other part declares its own first
+written = {"__name__": "new_method"}
+exec(re.search(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.S)[1], written)
+declared = {key: config._DECLARED.pop(key) for key in list(config._DECLARED) if key.startswith(NODE)}
+Bottleneck = written["Bottleneck"]
 
 
 @pytest.fixture(autouse=True)
 def node(monkeypatch):
-    """Declared as a module of the package declares its own, which all do before; forgotten after the test."""
-    monkeypatch.setattr(config, "_DECLARED", config.declared())
-    declare("TRAINER.BOTTLENECK", NODE)
-
-
-class BottleneckMethod(Method):
-    """A small network on the image features, mixed with them; the classes are fixed text features."""
-
-    def __init__(self, student, texts, width, share, activation):
-        super().__init__(student)
-        self.register_buffer("texts", texts)
-        act = {"relu": nn.ReLU, "gelu": nn.GELU}[activation]()
-        self.layers = nn.Sequential(nn.Linear(student.embed_dim, width), act, nn.Linear(width, student.embed_dim))
-        self.share = share
-
-    def trainable(self):
-        return {"bottleneck": self.layers}
-
-    def encode_image(self, images):
-        features = self.student(images).float()
-        return (1 - self.share) * features + self.share * self.layers(features)
-
-    def logits(self, features):
-        return nn.functional.normalize(features, dim=-1) @ self.texts.t() / self.student.zeta
-
-
-# the trainer (a file of trainers/)
-
-
-class Bottleneck(MethodTrainer):
-    node = "BOTTLENECK"
-
-    def method(self, student, classnames):
-        node = self.cfg.TRAINER.BOTTLENECK
-        texts = student.text_features(classnames, prompt_templates(self.cfg))
-        return BottleneckMethod(student, texts, node.WIDTH, node.SHARE, node.ACTIVATION)
-
-
-@register_trainer
-class BottleneckDHO(Bottleneck):
-    distils = True
+    """Forgotten after the test."""
+    monkeypatch.setattr(config, "_DECLARED", {**config.declared(), **declared})
 
 
 # the recipe (a file of configs/trainers)
@@ -120,6 +77,7 @@ def test_what_its_node_does_not_allow_is_refused(train_args, recipe):
 
 
 def test_a_key_has_one_declaration():
+    assert len(declared) == 4 and not set(declared) & set(known)
     assert extend_cfg(get_cfg_default()).TRAINER.BOTTLENECK.SHARE == 0.2
     with pytest.raises(ValueError, match="TRAINER.BOTTLENECK.WIDTH is declared twice"):
         declare("TRAINER.BOTTLENECK", {"WIDTH": Setting(5, "other")})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,7 +17,7 @@ class Batch:
     Args:
         content: ``img``, ``label`` and the views of ``crop``, (labelled, ...) each; those of the unlabelled images, if
             there are any, under the same keys with ``_u`` at the end. ``index`` and ``index_u`` say which images of
-            the labelled set and of the pool they are.
+            the labelled set and of the pool they are; with a store ``place`` and ``view`` say which of its records.
         crop: made the views.
         device: where :attr:`labels` and :meth:`images` go.
     """
@@ -38,7 +39,7 @@ class Batch:
         """
         if count == 1:
             return [self]
-        unlabelled = len(self.content["img_u"]) if "img_u" in self.content else 0
+        unlabelled = len(self.content["index_u"]) if "index_u" in self.content else 0
         if self.labelled % count or unlabelled % count:
             fitting = [n for n in range(1, 65) if self.labelled % n == 0 and unlabelled % n == 0]
             raise ValueError(
@@ -60,3 +61,10 @@ class Batch:
         parts = [self.content[name] for name in (key, f"{key}_u") if name in self.content]
         pixels = torch.cat([part.to(self.device, non_blocking=True) for part in parts])
         return self.crop.finished(pixels, self.crop.views[key])
+
+    def places(self) -> tuple[np.ndarray, np.ndarray]:
+        """Which records of a store the images are: (labelled + unlabelled,) images and views."""
+        keys = [("place", "view"), ("place_u", "view_u")]
+        found = [[np.asarray(self.content[key]) for key in pair] for pair in keys if pair[0] in self.content]
+        images, views = (np.concatenate(parts) for parts in zip(*found))
+        return images, views

@@ -43,11 +43,20 @@ def why_unreadable(path: PathLike) -> str:
     return ""
 
 
+def as_rgb(image: Image.Image) -> Image.Image:
+    """An opened image as :func:`read_image` gives it.
+
+    Raises:
+        OSError: its file is cut short, or its greys are of an unknown scale.
+    """
+    return _scaled(image) if image.mode[0] in "IF" else image.convert("RGB")
+
+
 def _decode(path: PathLike) -> Image.Image:
     try:
         with Image.open(path) as image:
             _refuse_too_large(image.width * image.height)
-            return _scaled(image) if image.mode[0] in "IF" else image.convert("RGB")
+            return as_rgb(image)
     except (OSError, MemoryError):
         raise
     except TOO_LARGE as error:  # Pillow's own, above twice the limit, or where warnings are errors

@@ -47,10 +47,10 @@ class Replacements:
             try:
                 return sample(candidate)
             except OSError as error:
-                self._note(candidate, path, error)
+                self.note(candidate, path, error)
         raise OSError(f"none of the {size} training images can be read, e.g. {path(index)}")
 
-    def _note(self, index: int, path: Callable[[int], str], error: OSError) -> None:
+    def note(self, index: int, path: Callable[[int], str], error: OSError) -> None:
         self.broken[index] = True
         broken = self.broken.nonzero().flatten().tolist()
         name = path(index)

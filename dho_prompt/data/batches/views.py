@@ -30,6 +30,16 @@ class View(NamedTuple):
         return cls(clip.image_size, tuple(clip.mean), tuple(clip.std))
 
 
+class Crop(NamedTuple):
+    """A part of an image in pixels, and whether it is mirrored; height 0 is the centre of the whole image."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+    flipped: int
+
+
 class SharedCrop:
     """Crop and flip an image once and give it to student and teacher (Sec. 4.1; Table 6 for the scale).
 
@@ -89,27 +99,37 @@ class SharedCrop:
         """Give the teachers' views no longer."""
         self.views = {"img": self.views["img"]}
 
+    def show_alone(self, views: Sequence[View]) -> None:
+        """Give no other views than these any longer."""
+        self.views = {key: view for key, view in self.views.items() if view in views}
+
     def key_of(self, view: View) -> str:
         """Under which key a view that is shown stands."""
         return next(key for key, shown in self.views.items() if shown == view)
 
-    def __call__(self, image: Image.Image) -> dict[str, Tensor]:
-        if self.crop:
-            top, left, height, width = RandomResizedCrop.get_params(image, list(self.scale), [3 / 4, 4 / 3])
-        flipped = self.flip and bool(torch.rand(1) < 0.5)
+    def draw(self, image: Image.Image) -> Crop:
+        """What to show of an image, drawn from torch's random numbers."""
+        box = RandomResizedCrop.get_params(image, list(self.scale), [3 / 4, 4 / 3]) if self.crop else (0, 0, 0, 0)
+        return Crop(*box, int(self.flip and bool(torch.rand(1) < 0.5)))
+
+    def cut(self, image: Image.Image, crop: Crop) -> dict[str, Tensor]:
+        """One crop of an image in every view."""
         kind, source = _tensor_of(image) if self.fast else (F, image)
         seen = {}
         for key, view in self.views.items():
             size = [view.size, view.size]
-            if self.crop:
-                pixels = kind.resized_crop(source, top, left, height, width, size, self.interpolation)
+            if crop.height:
+                pixels = kind.resized_crop(source, *crop[:4], size, self.interpolation)
             else:
                 pixels = kind.center_crop(kind.resize(source, [view.size], self.interpolation), size)
-            pixels = kind.hflip(pixels) if flipped else pixels
+            pixels = kind.hflip(pixels) if crop.flipped else pixels
             # contiguous: a batch of permuted tensors would be laid out in another order
             pixels = (pixels if isinstance(pixels, Tensor) else F.pil_to_tensor(pixels)).contiguous()
             seen[key] = pixels if self.bytes else self.finished(pixels, view)
         return seen
+
+    def __call__(self, image: Image.Image) -> dict[str, Tensor]:
+        return self.cut(image, self.draw(image))
 
     def finished(self, pixels: Tensor, view: View) -> Tensor:
         """What the model of a view takes, on the device of its pixels.

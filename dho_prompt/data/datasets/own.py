@@ -20,7 +20,19 @@ class ImageFolder(NamedClasses):
 
     def __init__(self, cfg: Any) -> None:
         folder = Path(cfg.DATASET.FOLDER).expanduser()
-        super().__init__(read_own_folder(folder if folder.is_absolute() else data_root(cfg) / folder), cfg)
+        if not folder.is_absolute():
+            folder = _below_root(folder, data_root(cfg))
+        super().__init__(read_own_folder(folder), cfg)
+
+
+def _below_root(folder: Path, root: Path) -> Path:
+    """``folder`` below ``root``; a FileNotFoundError where it is meant from where the user stands."""
+    if folder.parts and not (root / folder).is_dir() and folder.is_dir():
+        raise FileNotFoundError(
+            f"DATASET.FOLDER {folder} is a folder below DATASET.ROOT, and there is no {root / folder}; for the one "
+            f"here give DATASET.FOLDER {folder.absolute()}"
+        )
+    return root / folder
 
 
 def import_datasets(*names: str) -> None:

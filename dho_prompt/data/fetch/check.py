@@ -11,7 +11,7 @@ from tabulate import tabulate
 from dho_prompt.data.layouts.contents import Contents, some
 from dho_prompt.data.layouts.own_folder import read_own_folder
 from dho_prompt.data.layouts.read import read_contents
-from dho_prompt.data.layouts.table import LAYOUTS, Layout, find_layout
+from dho_prompt.data.layouts.table import IMAGENET, LAYOUTS, SHIFTED, Layout, find_layout
 from dho_prompt.data.layouts.try_images import find_unreadable, parts_of, refuse_unreadable
 
 PARTS = ("train", "val", "test")
@@ -49,6 +49,7 @@ def check(names: Sequence[str], root: Path, every_image: bool = False) -> bool:
         rows.append(_row(title, contents))
         notes += [f"{title}: {note}" for note in contents.notes]
         notes += _size_notes(layout, contents) if layout else []
+        notes += _shifted_notes(root) if layout is IMAGENET else []
     _print_table(rows)
     for line in notes:
         print(f"note: {line}")
@@ -64,7 +65,8 @@ def _folder(name: str) -> Path:
     folder = Path(name).expanduser().absolute()
     if not folder.is_dir():
         raise ValueError(
-            f"is neither a data set nor a folder of your own images; data sets are {', '.join(LAYOUT_NAMES)}, or all"
+            f"is neither a data set nor a folder; data sets are {', '.join(LAYOUT_NAMES)}, or all, and of your own "
+            "images the path of their folder is given"
         )
     return folder
 
@@ -110,3 +112,14 @@ def _size_notes(layout: Layout, contents: Contents) -> list[str]:
         zip(("classes", *(f"{part} images" for part in PARTS)), found, (layout.classes, *layout.counts))
     )
     return [f"{layout.name} has {has:,} {what}, the full set {full:,}" for what, has, full in sizes if has != full]
+
+
+def _shifted_notes(root: Path) -> list[str]:
+    """The sets that training on ImageNet tests on too, where they are missing."""
+    missing = [layout.name for layout in SHIFTED if not (root / layout.folder / layout.images).is_dir()]
+    if not missing:
+        return []
+    return [
+        f"the configuration of ImageNet also tests on {', '.join(missing)}, missing below {root}; "
+        'TEST.SHIFTED_SETS "()" goes without'
+    ]

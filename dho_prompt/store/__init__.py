@@ -1,0 +1,1 @@
+"""Stored outputs of frozen towers: written once for views of every training image, read by many runs."""
