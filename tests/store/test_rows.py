@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from dho_prompt.data.batches.stored import ViewSampler
 from dho_prompt.store.layout import Manifest, checksums, shard_file, write_manifest
 from dho_prompt.store.rows import StoredRows
 from dho_prompt.store.writing import write_shard
@@ -55,3 +56,11 @@ def test_every_byte_of_a_record_is_checked(folder, byte):
     rows.read(np.arange(IMAGES), np.zeros(IMAGES, int))
     with pytest.raises(ValueError, match="shard-00002.npy is damaged: view 1 of image 13"):
         rows.read(np.array([2, 13]), np.array([1, 1]))
+
+
+def test_each_pass_shows_the_next_view():
+    front, back = ViewSampler([4, 2], 3), ViewSampler([4, 2], 3, backwards=True)
+    assert [list(front) for _ in range(4)] == [[(4, view), (2, view)] for view in (0, 1, 2, 0)]
+    assert [list(back)[0] for _ in range(4)] == [(4, 2), (4, 1), (4, 0), (4, 2)]
+    front.shown = 2
+    assert list(front) == [(4, 2), (2, 2)]
