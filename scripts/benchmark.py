@@ -5,8 +5,12 @@ the pairs. Models have random weights of real sizes (neither time nor memory dep
 
     python scripts/benchmark.py                              # text image coop promptsrc evaluation, 100 classes
     python scripts/benchmark.py text coop evaluation --classes 1000 --batch 32 --repeats 1
+    python scripts/benchmark.py dho --batch 1                # a stored teacher; --teacher ViT-H-14-378
     python scripts/benchmark.py growth --repeats 1           # curves over classes, context, depth, batch
     python scripts/benchmark.py --small                      # towers of three narrow blocks: seconds, to try it
+
+The data path, lists of images, stores, frozen towers and a finetuning step by its parts have scripts of their own
+(``scripts/benchmark_*.py``).
 
 Prints a line for each and writes ``benchmark.json`` and ``benchmark.png`` (``--output`` names them otherwise). What
 such a file holds of other comparisons stays in it.
@@ -24,8 +28,9 @@ import torch
 from tqdm import tqdm
 
 from benchmarks import encoders, steps
+from benchmarks.dho import dho
 from benchmarks.growth import growth
-from benchmarks.measure import measure
+from benchmarks.measure import Case, measure
 from benchmarks.picture import draw
 from dho_prompt.files import read_json, write_json
 
@@ -35,7 +40,9 @@ WHAT = {
     "coop": steps.coop,
     "promptsrc": steps.promptsrc,
     "evaluation": steps.evaluation,
+    "dho": dho,
 }
+ALONE = ("dho",)  # only when asked: its teacher takes minutes on a CPU
 
 
 def main() -> None:
@@ -45,7 +52,7 @@ def main() -> None:
     kept = read_json(file)["measured"] if file.exists() else []
     for what in tqdm(args.what, desc="comparisons"):
         torch.manual_seed(0)
-        records = growth(args) if what == "growth" else [measure(WHAT[what](args), args.repeats, args.device)]
+        records = growth(args) if what == "growth" else compared(WHAT[what](args), args)
         for record in records:
             if args.small or "curve" in record:
                 record["goal"] = None  # goals are for the sizes of ViT-B/16
@@ -56,6 +63,11 @@ def main() -> None:
         write_json(file, {"measured": kept})
     draw(kept, args.output.with_suffix(".png"))
     print(f"Saved {file} and {args.output.with_suffix('.png')}")
+
+
+def compared(made: Case | list[Case], args: argparse.Namespace) -> list[dict[str, Any]]:
+    """Measure what a subject consists of."""
+    return [measure(case, args.repeats, args.device) for case in (made if isinstance(made, list) else [made])]
 
 
 def subject(record: dict[str, Any]) -> str:
@@ -103,10 +115,11 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=3, help="pairs of runs, behind one that warms up")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     parser.add_argument("--device", type=torch.device, default="cpu", help="cpu or cuda")
+    parser.add_argument("--teacher", default="ViT-L-14-336", metavar="MODEL", help="of dho: a name of open_clip")
     parser.add_argument("--small", action="store_true", help="tiny towers")
     parser.add_argument("--output", type=Path, default=Path("benchmark"), help="path without an ending")
     args = parser.parse_args(words)
-    args.what = args.what or list(WHAT)
+    args.what = args.what or [what for what in WHAT if what not in ALONE]
     return args
 
 

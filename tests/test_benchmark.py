@@ -55,6 +55,15 @@ def test_classes_in_parts_are_the_whole(benchmark, monkeypatch):
         assert all(value < 2e-5 for value in record["difference"].values()), record
 
 
+def test_a_stored_teacher_is_the_teacher(benchmark):
+    records = benchmark("dho", "--classes", "5", "--batch", "2")
+    assert [record["name"].split(" ")[0] for record in records] == ["LinearProbe", "CoOp", "VPT", "PromptSRC"]
+    for record in records:
+        assert record["setting"]["teacher"] == "ViT-L-14-336" and record["goal"] is None
+        assert record["difference"]["loss"] < 1e-3  # float16
+        assert 0 < record["difference"]["gradient"] < 1e-2
+
+
 def test_records_of_other_comparisons_stay_and_curves_are_replaced(benchmark):
     benchmark("image", "--batch", "2")
     benchmark("growth")
