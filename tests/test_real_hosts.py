@@ -453,7 +453,8 @@ def test_our_trainer_and_the_hosts_with_dho_take_the_same_steps(name, host):
     found = measured(host, "LAM = 0.3" + PAIR, settings)
     loss, gradient, head, after, logits = found
     print(f"{name}: loss {loss:.1e}, gradients {gradient:.1e}, head {head:.1e}, {after:.1e}, logits {logits:.1e}")
-    assert loss < 1e-5 and gradient < 1e-4 and head < 1e-4 and after < 1e-5 and logits < 1e-4
+    # our frozen tower rounds otherwise (3e-7 of a feature), and the loss sees it times 1 / zeta = 100
+    assert loss < 3e-5 and gradient < 1e-4 and head < 1e-4 and after < 1e-5 and logits < 1e-4
 
 
 @pytest.mark.parametrize("name", ["CoOp", "MaPLe", "PromptSRC"])
