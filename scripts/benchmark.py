@@ -67,7 +67,8 @@ def main() -> None:
 
 def compared(made: Case | list[Case], args: argparse.Namespace) -> list[dict[str, Any]]:
     """Measure what a subject consists of."""
-    return [measure(case, args.repeats, args.device) for case in (made if isinstance(made, list) else [made])]
+    cases = made if isinstance(made, list) else [made]
+    return [record for case in cases for record in measure(case, args.repeats, args.device)]
 
 
 def subject(record: dict[str, Any]) -> str:

@@ -23,6 +23,6 @@ def growth(args: Any, curves: Any = None) -> list[dict[str, Any]]:
     for curve in curves or (SMALL if args.small else CURVES):
         make, keyword, points = CURVES[curve]
         for at in SMALL[curve] if args.small else points:
-            record = measure(make(args, **{keyword: at}), args.repeats, args.device)
+            record = measure(make(args, **{keyword: at}), args.repeats, args.device)[0]
             records.append({**record, "curve": curve, "at": at})
     return records

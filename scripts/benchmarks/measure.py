@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -24,6 +24,7 @@ class Case:
         weights: modules whose tensors do not count as memory kept for the backward pass.
         forwards: of ours and of the published way, to measure what the graph keeps; () leaves that out.
         note: a sentence on how the published way was run, where that is not obvious.
+        others: further ways of ours as (name, goal, run), each measured against the same runs of the published way.
     """
 
     name: str
@@ -34,32 +35,35 @@ class Case:
     weights: Sequence[nn.Module] = ()
     forwards: Sequence[Callable[[], Tensor]] = ()
     note: str = ""
-    more: dict[str, Any] = field(default_factory=dict)
+    others: Sequence[tuple[str, float | None, Callable[[], dict[str, Tensor]]]] = ()
 
 
-def measure(case: Case, repeats: int, device: torch.device) -> dict[str, Any]:
-    """Run both ways ``repeats`` times in turns, after one pair that warms up and is compared.
+def measure(case: Case, repeats: int, device: torch.device) -> list[dict[str, Any]]:
+    """Run all ways ``repeats`` times in turns, after one round that warms up and is compared.
 
     Returns:
-        seconds of each run, the median of the pairs' ratios (published / ours), the largest difference of each result
-        relative to its largest value, and, where :attr:`Case.forwards` are given, bytes that each keeps for backward.
+        for the case and each of :attr:`Case.others` a record: seconds of each run, the median of the rounds' ratios
+        (published / ours), the largest difference of each result relative to its largest value, and, where
+        :attr:`Case.forwards` are given, bytes that each keeps for backward.
     """
-    first, second = case.ours(), case.published()
-    record = {
-        "name": case.name,
-        "setting": case.setting,
-        "goal": case.goal,
-        "note": case.note,
-        "difference": {name: difference(first[name], second[name]) for name in second},
-        **case.more,
-    }
-    del first, second
-    pairs = [(seconds(case.ours, device), seconds(case.published, device)) for _ in range(repeats)]
-    record["ours"], record["published"] = [list(times) for times in zip(*pairs)]
-    record["ratio"] = statistics.median(published / ours for ours, published in pairs)
+    ways = [(case.name, case.goal, case.ours), *case.others]
+    known = case.published()
+    records: list[dict[str, Any]] = []
+    for name, goal, run in ways:
+        made = run()
+        differences = {part: difference(made[part], known[part]) for part in known}
+        records.append(
+            {"name": name, "setting": case.setting, "goal": goal, "note": case.note, "difference": differences}
+        )
+    del made, known
+    runs = [run for _, _, run in ways] + [case.published]
+    rounds = [[seconds(run, device) for run in runs] for _ in range(repeats)]
+    for place, record in enumerate(records):
+        record["ours"], record["published"] = [times[place] for times in rounds], [times[-1] for times in rounds]
+        record["ratio"] = statistics.median(times[-1] / times[place] for times in rounds)
     if case.forwards:
-        record["kept"] = [kept_bytes(forward, case.weights, device) for forward in case.forwards]
-    return record
+        records[0]["kept"] = [kept_bytes(forward, case.weights, device) for forward in case.forwards]
+    return records
 
 
 def seconds(run: Callable[[], Any], device: torch.device) -> float:
