@@ -113,7 +113,9 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--batch", type=int, default=8, help="images; PromptSRC's step takes at most 4")
     parser.add_argument("--n-ctx", type=int, default=16, help="learned context vectors of CoOp and the text tower")
     parser.add_argument("--depth", type=int, default=1, help="text blocks with a context of their own; 1 is CoOp")
-    parser.add_argument("--repeats", type=int, default=3, help="pairs of runs, behind one that warms up")
+    parser.add_argument(
+        "--repeats", type=int, default=3, help="rounds, behind one that warms up; 0 takes that one's times"
+    )
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     parser.add_argument("--device", type=torch.device, default="cpu", help="cpu or cuda")
     parser.add_argument("--teacher", default="ViT-L-14-336", metavar="MODEL", help="of dho: a name of open_clip")

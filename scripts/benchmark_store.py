@@ -1,7 +1,8 @@
 """An epoch of linear probing + DHO from stored features: made-up rows of any size, on one thread, by its parts.
 
 python scripts/benchmark_store.py [--images 1281167] [--classes 1000] [--width 512] [--teacher-width 768]
-                                  [--batch 256] [--labelled-batch 256] [--steps 200] [--logits] [--folder FOLDER]
+                                  [--batch 256] [--labelled-batch 256] [--steps 200] [--logits] [--fused]
+                                  [--folder FOLDER]
 
 The rows are written as a store has them and read by the loaders and the step of a run, checksums included. --steps 0
 takes the whole epoch, else its time is that of so many steps times their number. An epoch shows every image once,
@@ -92,6 +93,7 @@ def main() -> None:
     for name, default in (("batch", 256), ("labelled-batch", 256), ("steps", 200)):
         parse.add_argument(f"--{name}", type=int, default=default)
     parse.add_argument("--logits", action="store_true", help="store the teacher's logits")
+    parse.add_argument("--fused", action="store_true", help="as OPTIM.FUSED: one kernel updates all weights")
     parse.add_argument("--folder", help="where the stores are written (default: a temporary folder)")
     args = parse.parse_args()
     torch.set_num_threads(1)
@@ -116,7 +118,7 @@ def measure(args: argparse.Namespace, folder: Path) -> None:
     student = Student()
     method = LinearProbeMethod(student, make_head(args.width, args.classes, "linear"))
     objective = DHO(make_head(args.width, args.classes), DHOLoss())
-    optimizer = torch.optim.AdamW([*method.parameters(), *objective.parameters()], lr=5e-5)
+    optimizer = torch.optim.AdamW([*method.parameters(), *objective.parameters()], lr=5e-5, fused=args.fused)
     pair = loaders(stores["student"], args.classes, args.batch, args.labelled_batch)
     steps = min(args.steps or len(pair), len(pair))
     batches = iter(pair)

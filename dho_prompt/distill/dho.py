@@ -112,15 +112,15 @@ class DHO(TwoHeads):
     ) -> Terms:
         if teacher_logits is None:  # lambda 1
             return CE()(output, labels)
-        labelled = len(labels)
-        kd_logits = self.head(output.features)
+        kd_x, kd_u = _split(self.head(output.features), len(labels))
+        said_x, said_u = _split(teacher_logits, len(labels))
         terms = self.loss(
             output.logits,
             labels,
-            kd_logits[:labelled],
-            teacher_logits[:labelled],
-            kd_logits[labelled:],
-            teacher_logits[labelled:],
+            kd_x,
+            said_x,
+            kd_u,
+            said_u,
             extra=sum(output.extra.values()) if output.extra else None,
         )
         parts = {"loss_ce": terms.ce, "loss_kd_x": terms.kd_x, "loss_kd_u": terms.kd_u}
@@ -128,9 +128,8 @@ class DHO(TwoHeads):
 
     def distilled(self, features: Tensor, teacher_logits: Tensor, labelled: int) -> Terms:
         """The teacher's side alone, for a host that computes its own: ``KL_x + KL_u`` and the two (Eq. 7)."""
-        kd_logits = self.head(features)
-        kd_x = self.loss.divergence(kd_logits[:labelled], teacher_logits[:labelled])
-        kd_u = self.loss.divergence(kd_logits[labelled:], teacher_logits[labelled:])
+        pairs = zip(_split(self.head(features), labelled), _split(teacher_logits, labelled))
+        kd_x, kd_u = [self.loss.divergence(ours, said) for ours, said in pairs]
         return Terms(kd_x + kd_u, {"loss_kd_x": kd_x, "loss_kd_u": kd_u})
 
     def predict(self, logits: dict[str, Tensor]) -> Prediction:
@@ -156,3 +155,8 @@ class DHO(TwoHeads):
             raise UnknownClasses(f"{reason}. TRAINER.DHO.ALPHA 1.0 evaluates the method's own head alone") from reason
         print(f"alpha is 1: the KD head is not loaded, only the method's own head is evaluated ({reason})")
         self.has_head = False
+
+
+def _split(logits: Tensor, labelled: int) -> tuple[Tensor, ...]:
+    """Those of labelled and of unlabelled images; unlike two slices, their gradients are not padded and added."""
+    return logits.split([labelled, len(logits) - labelled])

@@ -6,10 +6,12 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -41,38 +43,44 @@ class Case:
 def measure(case: Case, repeats: int, device: torch.device) -> list[dict[str, Any]]:
     """Run all ways ``repeats`` times in turns, after one round that warms up and is compared.
 
+    With 0 ``repeats`` the times are those of the first round, for computations of minutes.
+
     Returns:
         for the case and each of :attr:`Case.others` a record: seconds of each run, the median of the rounds' ratios
         (published / ours), the largest difference of each result relative to its largest value, and, where
         :attr:`Case.forwards` are given, bytes that each keeps for backward.
     """
     ways = [(case.name, case.goal, case.ours), *case.others]
-    known = case.published()
-    records: list[dict[str, Any]] = []
-    for name, goal, run in ways:
-        made = run()
-        differences = {part: difference(made[part], known[part]) for part in known}
-        records.append(
-            {"name": name, "setting": case.setting, "goal": goal, "note": case.note, "difference": differences}
-        )
-    del made, known
     runs = [run for _, _, run in ways] + [case.published]
-    rounds = [[seconds(run, device) for run in runs] for _ in range(repeats)]
-    for place, record in enumerate(records):
-        record["ours"], record["published"] = [times[place] for times in rounds], [times[-1] for times in rounds]
-        record["ratio"] = statistics.median(times[-1] / times[place] for times in rounds)
+    made, first = zip(*[timed(run, device) for run in runs])
+    rounds = [[timed(run, device)[1] for run in runs] for _ in range(repeats)] or [first]
+    records = []
+    for place, (name, goal, _) in enumerate(ways):
+        ratios = [times[-1] / times[place] for times in rounds]
+        records.append(
+            {
+                "name": name,
+                "setting": case.setting,
+                "goal": goal,
+                "note": case.note,
+                "difference": {part: difference(made[place][part], value) for part, value in made[-1].items()},
+                "ours": [times[place] for times in rounds],
+                "published": [times[-1] for times in rounds],
+                "ratio": statistics.median(ratios),
+            }
+        )
     if case.forwards:
         records[0]["kept"] = [kept_bytes(forward, case.weights, device) for forward in case.forwards]
     return records
 
 
-def seconds(run: Callable[[], Any], device: torch.device) -> float:
-    """Seconds of one run, until the device is done."""
+def timed(run: Callable[[], T], device: torch.device) -> tuple[T, float]:
+    """What a run returns, and its seconds until the device is done."""
     _wait(device)
     start = time.perf_counter()
-    run()
+    made = run()
     _wait(device)
-    return time.perf_counter() - start
+    return made, time.perf_counter() - start
 
 
 def kept_bytes(forward: Callable[[], Tensor], weights: Sequence[nn.Module], device: torch.device) -> int:
