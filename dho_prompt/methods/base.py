@@ -45,6 +45,8 @@ class Method(nn.Module):
 
     class_bound: tuple[str, ...] = ()
 
+    frozen_pass = False  # whether a step also asks the tower as it was about its labelled images
+
     def __init__(self, student: Student) -> None:
         super().__init__()
         self.student = student

@@ -70,6 +70,8 @@ class PromptSRCMethod(TextPromptMethod):
         ValueError: a depth or a length that the towers do not have room for, or a tower that takes no such prompts.
     """
 
+    frozen_pass = True
+
     def __init__(
         self,
         student: CLIPStudent,
@@ -137,13 +139,22 @@ class PromptSRCMethod(TextPromptMethod):
                 )
         return self._frozen_text
 
-    def forward(self, images: Tensor, labelled: int | None = None, all_logits: bool = False) -> MethodOutput:
+    def forward(
+        self,
+        images: Tensor,
+        labelled: int | None = None,
+        all_logits: bool = False,
+        frozen_image: Tensor | None = None,
+    ) -> MethodOutput:
+        """As of every method; ``frozen_image`` are (labelled, d) features of the frozen tower, if they are known."""
         features, text_features = self.encode_image(images), self.text_features()
         whole = cosine_logits(features if all_logits else features[:labelled], text_features, self.clip.logit_scale)
         logits, others = whole[:labelled], whole[labelled:] if all_logits else None
         if not torch.is_grad_enabled():
             return MethodOutput(features, logits, {}, others)
-        frozen_text, frozen_image = self.frozen_text_features(), self.student(images[:labelled])
+        frozen_text = self.frozen_text_features()
+        if frozen_image is None:
+            frozen_image = self.student(images[:labelled])
         terms = self_regularisation(
             logits,
             text_features,

@@ -49,7 +49,8 @@ class StoredTeacher(Teacher):
         return self.classify(features), features
 
 
-def stored_rows(rows: StoredRows, batch: Batch) -> Tensor:
-    """(labelled + unlabelled, width) float32 rows of a batch, on its device."""
-    found = torch.from_numpy(rows.read(*batch.places())["row"])
+def stored_rows(rows: StoredRows, batch: Batch, count: int | None = None) -> Tensor:
+    """(labelled + unlabelled, width) float32 rows of a batch, or of its first ``count`` images, on its device."""
+    images, views = batch.places()
+    found = torch.from_numpy(rows.read(images[:count], views[:count])["row"])
     return found.to(batch.device, non_blocking=True).float()

@@ -17,7 +17,7 @@ from dho_prompt.data.choose.labelled import check_labels
 from dho_prompt.distill.base import Terms
 from dho_prompt.engine import ENGINE, DataManager, TrainerX, compute_accuracy, load_checkpoint, load_strictly
 from dho_prompt.engine.schedules import warmup_cosine
-from dho_prompt.methods.base import Method
+from dho_prompt.methods.base import Method, MethodOutput
 from dho_prompt.runs.saved_classes import refuse_other_classes
 from dho_prompt.students.base import Student
 from dho_prompt.training.build import build_student, check_student
@@ -109,7 +109,7 @@ class MethodTrainer(Run, TrainerX):
             self.add_model(name, module)
         if cfg.MODEL.INIT_WEIGHTS:
             self._start_from(cfg.MODEL.INIT_WEIGHTS)
-        if cfg.MODEL.BACKBONE.STORE and not self.model.keeps_tower:
+        if cfg.MODEL.BACKBONE.STORE and not (self.model.keeps_tower or self.model.frozen_pass):
             raise ValueError(
                 f"MODEL.BACKBONE.STORE is {cfg.MODEL.BACKBONE.STORE}, but {cfg.TRAINER.NAME} changes what the image "
                 "tower says, so that its features cannot be stored; leave the key empty"
@@ -193,11 +193,7 @@ class MethodTrainer(Run, TrainerX):
         """The loss of a batch, or of a part of it, and the accuracy on its labelled images in percent."""
         objective = self.objective
         with self.autocast():
-            stored = None if self.stores is None else self.stores.student_features(images)
-            if stored is None:
-                output = self.model(images.images(), images.labelled, objective.needs_all_logits)
-            else:
-                output = self.model.of_features(stored, images.labelled, objective.needs_all_logits)
+            output = self._output(images)
             logits = features = None
             if objective.needs_teacher_features:
                 logits, features = self.teacher.with_features(images)
@@ -205,6 +201,16 @@ class MethodTrainer(Run, TrainerX):
                 logits = self.teacher(images)
             terms = objective(output, images.labels, logits, features)
         return terms, compute_accuracy(output.logits, images.labels)[0]
+
+    def _output(self, images: Batch) -> MethodOutput:
+        """What the method says of a batch, from stored features where these take the place of the tower."""
+        labelled, all_logits = images.labelled, self.objective.needs_all_logits
+        if self.stores is None or not self.stores.has_student:
+            return self.model(images.images(), labelled, all_logits)
+        if self.model.keeps_tower:
+            return self.model.of_features(self.stores.student_features(images), labelled, all_logits)
+        frozen = self.stores.student_features(images, labelled)
+        return self.model(images.images(), labelled, all_logits, frozen_image=frozen)
 
     def _update(self) -> None:
         """A step of every optimiser on the gradients at hand."""

@@ -218,7 +218,7 @@ class Run(Resumable):
 
     def _read_stores(self, kinds: dict[str, str]) -> None:
         """Show the towers that are left the stored crops."""
-        if "student" in kinds:
+        if "student" in kinds and self.model.keeps_tower:
             self.crop.show_alone(() if self.teacher is None else self.teacher.views)
         self.stores.attach(self)
 

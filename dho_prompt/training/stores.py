@@ -114,9 +114,14 @@ class Stores:
         """The teacher, on the CPU."""
         return StoredTeacher(self.rows["teacher"], self.cfg.TRAINER.DHO.ZETA or None)
 
-    def student_features(self, batch: Batch) -> Tensor | None:
-        """(labelled + unlabelled, d) float32 features of the student, or None where its tower is asked."""
-        return stored_rows(self.rows["student"], batch) if "student" in self.rows else None
+    @property
+    def has_student(self) -> bool:
+        """Whether the student's features are stored."""
+        return "student" in self.rows
+
+    def student_features(self, batch: Batch, count: int | None = None) -> Tensor:
+        """(labelled + unlabelled, d) float32 features of the student, or (count, d), those of the first images."""
+        return stored_rows(self.rows["student"], batch, count)
 
     def attach(self, trainer: Any) -> None:
         """Let the trainer's loaders give the stored crops; its crop shows the right views by now."""

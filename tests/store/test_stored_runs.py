@@ -8,6 +8,7 @@ import torch
 
 import dho_prompt.training.stores
 from dho_prompt import with_dho
+from dho_prompt.students.clip import CLIPStudent
 from dho_prompt.train import run
 from dho_prompt.training import run as running
 from stand_in_hosts import EngineStep
@@ -67,11 +68,7 @@ def test_other_views_train_other_weights(trained, made):
     stored, _ = trained("LinearProbeDHO", {TEACHER: teacher, STUDENT: student}, "six")
     others, _ = trained("LinearProbeDHO", {TEACHER: few[0], STUDENT: few[1]}, "three")
     assert moved(stored, others) > 1e-4
-    with (
-        pytest.raises(SystemExit)
-        if False
-        else pytest.raises(ValueError, match="of other crops or numbers of views .3 and 6")
-    ):
+    with pytest.raises(ValueError, match="of other crops or numbers of views .3 and 6"):
         trained("LinearProbeDHO", {TEACHER: few[0], STUDENT: student}, "mixed")
 
 
@@ -81,10 +78,32 @@ def test_a_plain_probe_reads_its_features(trained, made):
     assert set(record["stores"]) == {"views", "shown", "reused", "student"} and weights
 
 
-@pytest.mark.parametrize("trainer", ["PromptSRCDHO", "VPTDHO", "FinetuneDHO"])
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_promptsrc_reads_what_its_frozen_tower_says(trained, made, monkeypatch, accumulate):
+    teacher, student = made(3), made(3, kind="student")
+    more = {f"TRAINER.PROMPTSRC.PROMPT_DEPTH_{tower}": 2 for tower in ("TEXT", "VISION")}
+    more.update({"TRAINER.PROMPTSRC.PREC": "fp32", TEACHER: teacher, "OPTIM.ACCUMULATE": accumulate})
+    more["DATALOADER.TRAIN_U.BATCH_SIZE"] = 4
+    asked, _ = trained("PromptSRCDHO", more, "asked")
+    original, calls = CLIPStudent.forward, []
+
+    def count(self, images):
+        if torch.is_grad_enabled():
+            calls.append(len(images))
+        return original(self, images)
+
+    monkeypatch.setattr(CLIPStudent, "forward", count)
+    stored, record = trained("PromptSRCDHO", {**more, STUDENT: student}, "stored")
+    assert_same(asked, stored)
+    assert not calls and record["stores"]["student"]["holds"] == "features"
+    heavy, _ = trained("PromptSRCDHO", {**more, STUDENT: student, "TRAINER.PROMPTSRC.IMAGE_LOSS_WEIGHT": 25.0}, "heavy")
+    assert moved(stored, heavy) > 1e-4  # the comparison would see another frozen feature
+    assert not calls
+
+
+@pytest.mark.parametrize("trainer", ["VPTDHO", "FinetuneDHO"])
 def test_towers_that_change_have_no_stored_features(arguments, made, trainer):
-    more = {STUDENT: made(3, kind="student"), "TRAINER.PROMPTSRC.PREC": "fp32", "TRAINER.VPT.PREC": "fp32"}
-    more.update({f"TRAINER.PROMPTSRC.PROMPT_DEPTH_{tower}": 2 for tower in ("TEXT", "VISION")})
+    more = {STUDENT: made(3, kind="student"), "TRAINER.VPT.PREC": "fp32"}
     with pytest.raises(ValueError, match=f"STORE is .*, but {trainer} changes what the image tower says"):
         build(arguments(trainer, more))
 
