@@ -109,7 +109,7 @@ def machine(args: argparse.Namespace) -> dict[str, Any]:
 def arguments(words: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", nargs="*", choices=[*WHAT, "growth", []], help=f"of {' '.join(WHAT)} growth")
-    parser.add_argument("--classes", type=int, default=100, help="PromptSRC's step takes at most 100")
+    parser.add_argument("--classes", type=int, default=100)
     parser.add_argument("--batch", type=int, default=8, help="images; PromptSRC's step takes at most 4")
     parser.add_argument("--n-ctx", type=int, default=16, help="learned context vectors of CoOp and the text tower")
     parser.add_argument("--depth", type=int, default=1, help="text blocks with a context of their own; 1 is CoOp")

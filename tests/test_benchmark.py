@@ -52,7 +52,7 @@ def test_classes_in_parts_are_the_whole(benchmark, monkeypatch):
     import benchmarks.published
 
     monkeypatch.setattr(benchmarks.published, "PART", 3)
-    for record in benchmark("text", "coop", "--classes", "8", "--batch", "2"):
+    for record in benchmark("text", "coop", "promptsrc", "--classes", "8", "--batch", "2"):
         assert all(value < 2e-5 for value in record["difference"].values()), record
 
 
