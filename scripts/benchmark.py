@@ -6,7 +6,7 @@ the pairs. Models have random weights of real sizes (neither time nor memory dep
     python scripts/benchmark.py                              # text image coop promptsrc evaluation, 100 classes
     python scripts/benchmark.py text coop evaluation --classes 1000 --batch 32 --repeats 1
     python scripts/benchmark.py dho --batch 1                # a stored teacher; --teacher ViT-H-14-378
-    python scripts/benchmark.py growth --repeats 1           # curves over classes, context, depth, batch
+    python scripts/benchmark.py growth --repeats 1           # curves over classes, context, depth, batch, views
     python scripts/benchmark.py --small                      # towers of three narrow blocks: seconds, to try it
 
 The data path, lists of images, stores, frozen towers and a finetuning step by its parts have scripts of their own

@@ -71,4 +71,4 @@ def test_records_of_other_comparisons_stay_and_curves_are_replaced(benchmark):
     records = benchmark("growth")
     assert records[0]["name"].startswith("image tower") and "curve" not in records[0]
     points = [(record["curve"], record["at"]) for record in records[1:]]
-    assert len(points) == len(set(points)) == 8
+    assert len(points) == len(set(points)) == 10

@@ -78,6 +78,23 @@ def dho(args: Any) -> list[Case]:
     return cases
 
 
+def views(args: Any, views: int, runs: int = 3) -> Case:
+    """What ``runs`` runs, which show ``views`` crops of the same images, hear of a teacher: from a store, or asked."""
+    teacher = random_clip(args.teacher, args.device, args.small, text=False)
+    size = teacher.image_size
+    crops = [torch.randn(1, 3, size, size, device=args.device) for _ in range(views)]
+    ask = torch.no_grad()(lambda crop: F.normalize(teacher.frozen_image_features(crop), dim=1))
+
+    def ours() -> dict[str, Tensor]:
+        stored = torch.stack([ask(crop).half() for crop in crops])
+        return {"features": torch.cat([row.float() for _ in range(runs) for row in stored])}
+
+    def published() -> dict[str, Tensor]:
+        return {"features": torch.cat([ask(crop) for _ in range(runs) for crop in crops])}
+
+    return Case(f"{runs} runs, {views} views", {"views": views, "runs": runs, "teacher": args.teacher}, ours, published)
+
+
 def _step(method: Method, objective: DHO, images: Tensor, labels: Tensor) -> Callable[[Tensor], dict[str, Tensor]]:
     """Forward, loss and backward for given teacher logits; the update is left out, so every run is the same."""
     weights = [weight for part in (method, objective) for module in part.trainable().values()
