@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import select
 import signal
 import sys
 import threading
@@ -36,6 +37,7 @@ def one_message(afterwards: str = "") -> Iterator[None]:
     try:
         with _signals_raise():
             yield
+            sys.stdout.flush()
     except Stopped as stop:
         if os.environ.get(ENVIRONMENT):
             raise
@@ -43,6 +45,10 @@ def one_message(afterwards: str = "") -> Iterator[None]:
         print(f"\ndho_prompt: {how}{f'; {afterwards}' if afterwards else ''}", file=sys.stderr, flush=True)
         sys.exit(128 + stop.number)
     except (ValueError, OSError, FloatingPointError) as error:
+        if isinstance(error, BrokenPipeError) and _nobody_reads():
+            if afterwards:
+                print(f"dho_prompt: nobody reads the output any more; {afterwards}", file=sys.stderr, flush=True)
+            sys.exit(128 + signal.SIGPIPE)
         _fail(error, str(error))
     except RuntimeError as error:
         dead = re.search(r"DataLoader worker \(pid.*", str(error))
@@ -54,6 +60,22 @@ def one_message(afterwards: str = "") -> Iterator[None]:
             "also shared memory (/dev/shm). Lower DATALOADER.NUM_WORKERS (0 reads in the main process)"
             + (f"; {afterwards}" if afterwards else ""),
         )
+
+
+def _nobody_reads() -> bool:
+    """Whether the reader of stdout has gone, as ``head`` does; what is left to be written then goes nowhere."""
+    try:
+        stdout = sys.stdout.fileno()
+    except OSError:
+        return False  # it is no file
+    if not hasattr(select, "poll"):
+        return False
+    poll = select.poll()
+    poll.register(stdout, 0)
+    if not any(event & select.POLLERR for _, event in poll.poll(0)):
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stdout)  # Python flushes once more at its end
+    return True
 
 
 def _fail(error: BaseException, message: str) -> None:

@@ -44,6 +44,27 @@ def test_a_signal_is_one_line_even_where_python_ignores_exceptions(number, words
     assert signalled(plain, number) == (128 + number, f"\ndho_prompt: {words}\n")
 
 
+@pytest.mark.parametrize(
+    "afterwards, told", [("", ""), ("again", "dho_prompt: nobody reads the output any more; again\n")]
+)
+@pytest.mark.parametrize("lines", [1, 100_000])
+def test_a_reader_that_has_gone_is_no_error(afterwards, told, lines):
+    code = f"from dho_prompt.console import one_message\nwith one_message({afterwards!r}):\n    input()\n"
+    code += f"    print('\\n'.join(['line'] * {lines}))"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    process.stdout.close()
+    process.stdin.write("\n")
+    process.stdin.close()
+    assert process.stderr.read() == told and process.wait(timeout=30) == 128 + signal.SIGPIPE
+
+
+def test_another_broken_pipe_is_an_error(capsys):
+    with pytest.raises(SystemExit, match="error: a worker"), one_message():
+        raise BrokenPipeError("a worker")
+
+
 def test_handlers_are_given_back():
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)]
     with one_message():
