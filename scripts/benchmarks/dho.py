@@ -65,6 +65,13 @@ def dho(args: Any) -> list[Case]:
         method = build().to(device)
         objective = DHO(make_head(student.embed_dim, classes), DHOLoss()).to(device)
         step = _step(method, objective, images, labels)
+        others = []
+        if method.frozen_pass:
+            with torch.no_grad():
+                frozen = student(images[:batch])
+            both = _step(method, objective, images, labels, frozen_image=frozen)
+            title = f"{name} + DHO step, stored {args.teacher} and frozen pass, {classes} classes"
+            others = [(title, goal, lambda both=both: both(read()))]
         cases.append(
             Case(
                 f"{name} + DHO step, stored {args.teacher}, {classes} classes",
@@ -73,6 +80,7 @@ def dho(args: Any) -> list[Case]:
                 lambda step=step: step(ask()),
                 goal,
                 note=note,
+                others=others,
             )
         )
     return cases
@@ -95,7 +103,9 @@ def views(args: Any, views: int, runs: int = 3) -> Case:
     return Case(f"{runs} runs, {views} views", {"views": views, "runs": runs, "teacher": args.teacher}, ours, published)
 
 
-def _step(method: Method, objective: DHO, images: Tensor, labels: Tensor) -> Callable[[Tensor], dict[str, Tensor]]:
+def _step(
+    method: Method, objective: DHO, images: Tensor, labels: Tensor, **more: Tensor
+) -> Callable[[Tensor], dict[str, Tensor]]:
     """Forward, loss and backward for given teacher logits; the update is left out, so every run is the same."""
     weights = [weight for part in (method, objective) for module in part.trainable().values()
                for weight in module.parameters()]  # fmt: skip
@@ -103,7 +113,7 @@ def _step(method: Method, objective: DHO, images: Tensor, labels: Tensor) -> Cal
     def run(logits: Tensor) -> dict[str, Tensor]:
         for weight in weights:
             weight.grad = None
-        total = objective(method(images, len(labels)), labels, logits).total
+        total = objective(method(images, len(labels), **more), labels, logits).total
         total.backward()
         gradients = [weight.grad.flatten() for weight in weights if weight.grad is not None]
         return {"loss": total.detach(), "gradient": torch.cat(gradients)}
