@@ -27,5 +27,7 @@ def _table(found: list[Table], name: str) -> Table:
         for row in [*main_rows(table.rows).values(), *gains]:
             whole = rows.setdefault(row.name, row._replace(values={}))
             whole.values[table.labelled] = row.values[name]
+    seeds = {row.seeds for table in found for row in table.rows if row.kind == "run"}
+    notes = [] if len(seeds) == 1 else ["Not all values are of the same seeds; the tables above say of which."]
     kinds = sorted(rows.values(), key=lambda row: row.signed)  # stable: methods as they were, then the gains
-    return Table(found[0].dataset, name, found[0].measure, [table.labelled for table in found], kinds, [], [])
+    return Table(found[0].dataset, name, found[0].measure, [table.labelled for table in found], kinds, [], notes)

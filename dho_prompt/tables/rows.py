@@ -75,6 +75,6 @@ def mean_and_spread(values: Sequence[float]) -> tuple[float, float | None]:
 
 
 def seed_count(table: Table) -> int | None:
-    """How many seeds every row of runs has; None if they differ."""
-    counts = {len(row.seeds) for row in table.rows if row.kind == "run"}
+    """How many seeds all values of runs are of; None if they differ."""
+    counts = {len(values) for row in table.rows if row.kind == "run" for values in row.values.values()}
     return counts.pop() if len(counts) == 1 else None

@@ -4,6 +4,7 @@ import pytest
 from tables.made_results import result, three_rows
 
 from dho_prompt.tables.over_shots import over_shots
+from dho_prompt.tables.render import markdown
 from dho_prompt.tables.table import tables
 
 
@@ -39,6 +40,13 @@ def test_a_method_that_was_not_run_with_some_shots_has_gaps():
     alone = [result("VPT", seed, {"test": 10.0 * seed}, shots=4) for seed in (1, 2)]
     (table,) = over_shots(tables([*runs(1, (1, 2), (3, 4)), *runs(4, (5, 6), (7, 8)), *alone]))
     assert {row.name: list(row.values) for row in table.rows}["VPT"] == ["4 shots"]
+
+
+def test_it_says_when_seeds_are_missing():
+    (whole,) = over_shots(tables([*runs(1, (1, 2), (3, 4)), *runs(4, (5, 6), (7, 8))]))
+    assert "over 2 seeds.\n" in markdown(whole)
+    (part,) = over_shots(tables([*runs(1, (1, 2), (3, 4)), *runs(4, (5,), (7,))]))
+    assert "over the seeds. Not all values are of the same seeds" in markdown(part)
 
 
 def test_one_number_of_shots_needs_no_table():
