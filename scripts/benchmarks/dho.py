@@ -59,6 +59,7 @@ def dho(args: Any) -> list[Case]:
         return cosine_logits(F.normalize(teacher.frozen_image_features(seen).float(), dim=1), texts, 0.01)
 
     setting = {"classes": classes, "batch": [batch, batch], "teacher": args.teacher}
+    size = f"{classes} classes, batch {batch} + {batch}"
     goal, note = GOALS.get(args.teacher), "published: the same step of ours, with the teacher asked; stored in float16"
     cases = []
     for name, build in methods(student, classes, args.n_ctx, 3 if args.small else 9).items():
@@ -70,11 +71,11 @@ def dho(args: Any) -> list[Case]:
             with torch.no_grad():
                 frozen = student(images[:batch])
             both = _step(method, objective, images, labels, frozen_image=frozen)
-            title = f"{name} + DHO step, stored {args.teacher} and frozen pass, {classes} classes"
+            title = f"{name} + DHO step, stored {args.teacher} and frozen pass, {size}"
             others = [(title, goal, lambda both=both: both(read()))]
         cases.append(
             Case(
-                f"{name} + DHO step, stored {args.teacher}, {classes} classes",
+                f"{name} + DHO step, stored {args.teacher}, {size}",
                 setting,
                 lambda step=step: step(read()),
                 lambda step=step: step(ask()),
