@@ -51,8 +51,14 @@ def test_a_signal_is_one_line_even_where_python_ignores_exceptions(number, words
 def test_a_reader_that_has_gone_is_no_error(afterwards, told, lines):
     code = f"from dho_prompt.console import one_message\nwith one_message({afterwards!r}):\n    input()\n"
     code += f"    print('\\n'.join(['line'] * {lines}))"
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     process = subprocess.Popen(
-        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", code],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=buffered,
     )
     process.stdout.close()
     process.stdin.write("\n")
