@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -19,7 +20,7 @@ HUES = (
     ("#000000", "#8C8C8C"),
 )
 MARKERS = (("s", "D", "o"), ("v", "P", "X"))
-RIVALS_LOOK = (  # of objectives other than DHO, in the order of groups.RIVALS
+RIVALS_LOOK = (  # of objectives other than DHO, in the order of groups.RIVALS; beside the first hue
     ("#56B4E9", "*"),
     ("#E69F00", "^"),
     ("#D55E00", "v"),
@@ -39,17 +40,24 @@ class Look(NamedTuple):
 
 
 def looks(tables: Sequence[Table]) -> dict[str, Look]:
-    """Method -> its look, the same in all panels: hollow squares for a host, diamonds on labelled images alone."""
+    """Method -> its look, the same in all panels: hollow squares for a host, diamonds on labelled images alone.
+
+    An objective other than DHO always has its own marker. The host with the most of them takes the first hue, and its
+    objectives have hues of their own; those of other hosts have their host's.
+    """
     methods = list(dict.fromkeys(method for table in tables for method in main_rows(table.rows)))
-    hosts = list(dict.fromkeys(map(host_name, methods)))
+    rivals = Counter(host_name(method) for method in methods if rival_number(method) is not None)
+    hosts = sorted(dict.fromkeys(map(host_name, methods)), key=lambda host: -rivals[host])  # stable
     found = {}
     for method in methods:
         number = hosts.index(host_name(method))
         dark, light = HUES[number % len(HUES)]
         plain, alone, dho = MARKERS[number // len(HUES) % len(MARKERS)]
-        if rival_number(method) is not None:
-            colour, marker = RIVALS_LOOK[rival_number(method)]
-            found[method] = Look(colour, colour, marker)
+        rival = rival_number(method)
+        if rival is not None:
+            own, marker = RIVALS_LOOK[rival]
+            colour = light if number else own
+            found[method] = Look(colour, "white" if method.endswith(ALONE) else colour, marker)
         elif method.endswith(ALONE):
             found[method] = Look(light, light, alone)
         elif method == host_name(method):

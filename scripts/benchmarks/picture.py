@@ -54,7 +54,9 @@ def _bars(panel: Any, records: Sequence[dict[str, Any]]) -> None:
     panel.invert_yaxis()
     panel.margins(x=0.12, y=0.02)
     panel.set_xlim(left=0)
-    panel.set_xlabel("times faster than the published computation, or than asking the teacher\n(median and extremes of rounds)")
+    panel.set_xlabel(
+        "times faster than the published computation, or than asking the teacher\n(median and extremes of rounds)"
+    )
     if any(record["goal"] for record in records):
         panel.legend(loc="lower right")
 

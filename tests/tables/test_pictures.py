@@ -231,6 +231,25 @@ def test_methods_look_different():
     assert sorted(found) == sorted(methods) and len(set(found.values())) == len(methods) > 3 * len(HUES)
 
 
+def test_objectives_look_different():
+    """The host with the most of them has a hue for each; those of others are told from their host by markers."""
+
+    def of(host, objectives):
+        runs = three_rows(host, sets=ONE)
+        for objective in objectives:
+            runs += [result(f"{host}DHO", 1, ONE, objective=objective, pool=pool) for pool in (800, 0)]
+        return runs
+
+    many = ("kd", "kd_feature", "ce_kd_feature", "ce_kd", "sskd", "dhkd")
+    made = of("CoOp", ("ce_kd",)) + of("VPT", ("ce_kd",)) + of("Finetune", many) + of("PromptSRC", ())
+    found = looks(tables(made))
+    assert len(found) == 4 * 3 + 2 * 8 and len(set(found.values())) == len(found)
+    full = {name: look for name, look in found.items() if name.startswith("Finetune") and "only" not in name}
+    assert len({look.colour for look in full.values()}) == len(many) + 1  # plain and with DHO have one
+    assert found["CoOp, CE+KD (logit)"].marker == found["Finetune, CE+KD (logit)"].marker
+    assert found["CoOp, CE+KD (logit)"].colour != found["VPT, CE+KD (logit)"].colour
+
+
 def test_text_is_cut_into_lines_that_fit_and_no_formula():
     assert wrapped("short", 2, 8) == "short"
     lines = wrapped("W" * 60, 1.5, 8).split("\n")
