@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from PIL import Image
 
 from dho_prompt.store import writing
 from dho_prompt.store.__main__ import main as store
+from dho_prompt.store.images import StoredImages
 from dho_prompt.store.locks import Lock, say_writing
 from dho_prompt.store.rows import StoredRows
 from dho_prompt.train import run
@@ -266,3 +268,17 @@ def test_killed_and_started_again(arguments, made, tmp_path):
     assert 2 <= done < 5
     store(command[3:])
     assert same(whole, folder)
+
+
+def test_images_are_told_by_names_sizes_and_contents(tmp_path):
+    paths = [tmp_path / f"{number}.png" for number in range(3)]
+    items = [SimpleNamespace(impath=str(path)) for path in paths]
+
+    def found(content=b"abc", count=3):
+        for path in paths:
+            path.write_bytes(b"abc")
+        paths[0].write_bytes(content)
+        return StoredImages(items[:count], tmp_path).hash()
+
+    hashes = [found(), found(b"abd"), found(b"abcd"), found(count=2)]
+    assert len(set(hashes)) == 4 and found() == hashes[0]
