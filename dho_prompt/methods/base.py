@@ -41,11 +41,12 @@ class Method(nn.Module):
 
     Attributes:
         class_bound: which of the modules that it trains have a part for each class, which means nothing for others.
+        frozen_pass: whether a training step also asks the tower as it was before training about its labelled images;
+            :meth:`forward` then takes what it says, (labelled, d), as ``frozen_image`` where it is stored.
     """
 
     class_bound: tuple[str, ...] = ()
-
-    frozen_pass = False  # whether a step also asks the tower as it was about its labelled images
+    frozen_pass = False
 
     def __init__(self, student: Student) -> None:
         super().__init__()

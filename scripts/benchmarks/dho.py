@@ -87,7 +87,7 @@ def dho(args: Any) -> list[Case]:
     return cases
 
 
-def views(args: Any, views: int, runs: int = 3) -> Case:
+def stored_views(args: Any, views: int, runs: int = 3) -> Case:
     """What ``runs`` runs, which show ``views`` crops of the same images, hear of a teacher: from a store, or asked."""
     teacher = random_clip(args.teacher, args.device, args.small, text=False)
     size = teacher.image_size

@@ -17,6 +17,8 @@ from dho_prompt.methods.coop import CoOpMethod
 from dho_prompt.methods.promptsrc import PromptSRCMethod
 from dho_prompt.students.clip import CLIPStudent
 
+PARTS = "published: 100 classes at a time, with the loss's gradient of our step"
+
 
 class Step:
     """A step of one of our methods: forward, loss, backward. The update is left out, so every run is the same.
@@ -115,9 +117,6 @@ class PromptSRCStep(Step):
         return self.result(loss)
 
 
-PARTS = "published: 100 classes at a time, with the loss's gradient of our step"
-
-
 def coop(args: Any) -> Case:
     classes, batch = args.classes, args.batch
     step = CoOpStep(args, classes, batch)
@@ -135,10 +134,8 @@ def promptsrc(args: Any) -> Case:
     classes, batch = args.classes, min(args.batch, 4)
     step = PromptSRCStep(args, classes, batch)
     setting = {"classes": classes, "batch": batch, "depth": 9}
-    goal, note = (9.0, PARTS) if classes >= 1000 else (None, "")
-    return Case(
-        f"PromptSRC step, {classes} classes, batch {batch}", setting, step.ours, step.published, goal, note=note
-    )
+    name, note = f"PromptSRC step, {classes} classes, batch {batch}", "" if classes <= 100 else PARTS
+    return Case(name, setting, step.ours, step.published, 9.0, note=note)
 
 
 def evaluation(args: Any) -> Case:
