@@ -14,6 +14,7 @@ from dho_prompt.tables.over_shots import over_shots
 from dho_prompt.tables.render import comma_separated, latex, markdown
 from dho_prompt.tables.results import by_tested, read_results, untested_message
 from dho_prompt.tables.rows import Table
+from dho_prompt.tables.settings import told_apart
 from dho_prompt.tables.table import tables
 
 
@@ -22,6 +23,13 @@ def main(argv: list[str] | None = None) -> None:
     parse.add_argument("folders", nargs="+", metavar="FOLDER", help="folders with finished runs, at any depth")
     parse.add_argument(
         "--file", default=RESULTS, help=f"the result files to read (default {RESULTS}), e.g. evaluation.json"
+    )
+    parse.add_argument(
+        "--by",
+        nargs="+",
+        default=[],
+        metavar="KEY",
+        help="settings that tell runs of one method apart, e.g. TRAINER.DHO.LAMBDA: each of their values has a row",
     )
     parse.add_argument("--ece", action="store_true", help="also a table of the calibration errors")
     parse.add_argument(
@@ -36,6 +44,7 @@ def main(argv: list[str] | None = None) -> None:
         results, untested = by_tested(read_results(args.folders, args.file))
         if not results:
             raise ValueError(f"nothing to report: {untested_message(untested)}")
+        results = told_apart(results, args.by)
         made = tables(results)
         errors = tables(results, "ece") if args.ece else []
         print("\n" + "\n".join(markdown(table) for table in [*made, *over_shots(made), *errors]))

@@ -21,6 +21,7 @@ DATA=${DATA:-data}
 OUTPUT=${OUTPUT:-output}
 PYTHON=${PYTHON:-python}
 runs=() # what dho_prompt.compare is to make: for each run the number of its words, and the words
+by=()   # settings that tell runs of one method apart in the tables
 
 # compare NAME CONFIGS DEFAULT_CFG DEFAULT_METHODS DATASET SHOTS [KEY VALUE ...]: every method and seed, then the table.
 # With ACTION=evaluate (scripts/ood_eval.sh) the finished runs are tested again instead of trained; with ACTION=list
@@ -130,7 +131,7 @@ train() {
 }
 
 train_end() {
-    add report "${folders[@]}" --save "$OUTPUT/$dataset/${name}_$run"
+    add report "${folders[@]}" ${by[@]+--by "${by[@]}"} --save "$OUTPUT/$dataset/${name}_$run"
     exec "$PYTHON" -m dho_prompt.compare < <(printf '%s\0' "${runs[@]}")
 }
 
@@ -139,7 +140,7 @@ list_run() {
 }
 
 list_end() {
-    add report "${folders[@]}" --save "$OUTPUT/$dataset/${name}_$run"
+    add report "${folders[@]}" ${by[@]+--by "${by[@]}"} --save "$OUTPUT/$dataset/${name}_$run"
     printf '%s\0' "${runs[@]}"
 }
 
@@ -159,7 +160,7 @@ evaluate_run() {
 
 evaluate_end() {
     if [ ${#runs[@]} -gt 0 ]; then
-        add report "${folders[@]}" --file "$EVALUATION.json" --ece --save "$OUTPUT/$dataset/${name}_${run}_$EVALUATION"
+        add report "${folders[@]}" ${by[@]+--by "${by[@]}"} --file "$EVALUATION.json" --ece --save "$OUTPUT/$dataset/${name}_${run}_$EVALUATION"
         [ ${#missing[@]} -gt 0 ] || exec "$PYTHON" -m dho_prompt.compare < <(printf '%s\0' "${runs[@]}")
         "$PYTHON" -m dho_prompt.compare < <(printf '%s\0' "${runs[@]}")
     fi

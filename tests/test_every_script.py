@@ -56,7 +56,12 @@ def commands_of(world, script, dataset, *arguments):
 def list_of(world, script, dataset, *arguments):
     """What a script gives to ``dho_prompt.compare``."""
     record = world / f"{script}{'_'.join((dataset, *arguments)).replace('/', '_')}"
-    environment = {**os.environ, "PYTHON": str(world / "python"), "RECORD": str(record), "SEEDS": "1"}
+    environment = {
+        **os.environ,
+        "PYTHON": str(world / "python"),
+        "RECORD": str(record),
+        "SEEDS": os.environ.get("SEEDS", "1"),
+    }
     environment.update(DATA=str(world / "data"), OUTPUT=str(world / "output"))
     command = ["bash", str(REPOSITORY / "scripts" / f"{script}.sh"), dataset, *arguments]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
@@ -184,3 +189,51 @@ def test_a_list_that_cannot_be_made_starts_nothing(world):
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 2 and "no recipe for the student nothing" in done.stderr and not done.stdout
     assert "/absent" not in done.stderr
+
+
+def test_heads_of_several_kinds(world, monkeypatch):
+    """Tables 5 and 14: which heads each run has, whatever is overridden, and in which folder it lies."""
+
+    def heads(words):
+        cfg = setup_cfg(parser().parse_args(words))
+        own, kd = cfg.TRAINER.FINETUNE, cfg.TRAINER.DHO
+        return (own.HEAD, own.HEAD_INIT), (kd.HEAD, kd.HEAD_INIT)
+
+    linear, language = ("linear", "kaiming"), ("linear", "language")
+    aligned, bent = ("cosine", "language"), ("nonlinear", "kaiming")
+    *lines, table = list_of(
+        world, "compare_heads", "imagenet", "1%", "vit_b16", "TRAINER.DHO.HEAD", "scaled", "OPTIM.LR", "3e-6"
+    )
+    folder = f"{world}/output/imagenet/FinetuneDHO/imagenet_percent_vit_b16_1percent"
+    kinds = {
+        "_no_init": (linear, linear), "_ce_init": (language, linear), "_kd_init": (linear, language),
+        "_both_init": (language, language), "": (language, ("scaled", "language")),
+        "_nl_ce": (bent, ("scaled", "language")), "_nl_kd": (language, bent), "_nl_both": (bent, bent),
+    }  # fmt: skip
+    assert {words[words.index("--output-dir") + 1]: heads(words[1:]) for words in lines} == {
+        f"{folder}{kind}/seed1": found for kind, found in kinds.items()
+    }
+    assert all(setup_cfg(parser().parse_args(words[1:])).OPTIM.LR == 3e-6 for words in lines)
+    keys = [f"TRAINER.{node}.{key}" for node in ("FINETUNE", "DHO") for key in ("HEAD", "HEAD_INIT")]
+    save = f"{world}/output/imagenet/compare_heads_imagenet_percent_vit_b16_1percent"
+    assert table == ["report", *(f"{folder}{kind}" for kind in kinds), "--by", *keys, "--save", save]
+
+    lines = list_of(world, "compare_heads", "digits", "4", "resnet18")  # has no text tower
+    assert [heads(words[1:]) for words in lines[:-1]] == [
+        (linear, linear),
+        (bent, linear),
+        (linear, bent),
+        (bent, bent),
+    ]
+    monkeypatch.setenv("HEADS", "recipe both_init")
+    monkeypatch.setenv("SEEDS", "1 2")
+    lines = list_of(world, "compare_heads", "digits", "4")
+    assert [heads(words[1:]) for words in lines[:-1]] == [(language, aligned), (language, language)] * 2
+    assert lines[-1][1:3] == [f"{world}/output/digits/FinetuneDHO/digits_4shots{end}" for end in ("", "_both_init")]
+    assert lines[-1][3] == "--by"
+    monkeypatch.setenv("HEADS", "recipe round")
+    done = subprocess.run(
+        ["bash", str(REPOSITORY / "scripts" / "compare_heads.sh"), "digits", "4"],
+        env={**os.environ, "PYTHON": "/absent"}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 2 and "HEADS has round; allowed are no_init" in done.stderr and not done.stdout

@@ -9,6 +9,7 @@ from dho_prompt.tables.groups import Group
 from dho_prompt.tables.paper import SETS, SOURCE, ZERO_SHOT, comparison, of_the_student
 from dho_prompt.tables.results import Result
 from dho_prompt.tables.rows import MEAN, Row, main_rows
+from dho_prompt.tables.settings import without_settings
 
 
 def beside_the_paper(
@@ -25,7 +26,7 @@ def beside_the_paper(
     main, found = main_rows(rows), []
     reasons: dict[str, list[str]] = {}
     for method, seeds in group.runs.items():
-        theirs = comparison(method, group.labelled, seeds)
+        theirs = comparison(without_settings(method), group.labelled, seeds)
         if theirs is None:
             continue
         if theirs.differs:

@@ -63,7 +63,8 @@ def figure_over_shots(tables: Sequence[Table]) -> Any:
                     panel.set_xlabel("labelled images per class", fontsize=NORMAL)
                 else:
                     panel.tick_params(labelbottom=False)
-    return add_legend(sheet, look, [row for found in datasets for table in found for row in table.rows])
+    rows = [row for found in datasets for table in found for row in table.rows]
+    return add_legend(sheet, look, rows, brackets=tables[0].brackets)
 
 
 def tables_over_shots(tables: Sequence[Table]) -> list[list[Table]]:

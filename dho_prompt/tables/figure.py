@@ -58,7 +58,7 @@ def figure_of(tables: Sequence[Table]) -> Any:
         for panel in panels[1:]:
             panel.set_yticks([])
     drawn = [row for table, found in zip(tables, gains) for row in [*main_rows(table.rows).values(), *found.values()]]
-    return add_legend(sheet, look, drawn, any(map(_papers, tables)))
+    return add_legend(sheet, look, drawn, any(map(_papers, tables)), tables[0].brackets)
 
 
 def _gains(table: Table) -> dict[str, Row]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dho_prompt.tables.groups import host_name
 from dho_prompt.tables.results import Result
 from dho_prompt.tables.rows import Row, main_rows
+from dho_prompt.tables.settings import agree, without_settings
 
 GAIN = {"accuracy": "gain by", "ece": "change by"}
 
@@ -25,8 +26,8 @@ def gains(rows: Sequence[Row], runs: dict[str, list[Result]], measure: str) -> t
     found, notes = [], []
     main, word = main_rows(rows), GAIN[measure]
     for method, seeds in runs.items():
-        host = host_name(method)
-        if host == method or host not in runs:
+        host = _host(method, runs)
+        if host is None:
             continue
         before, after = ({run["seed"]: run for run in some} for some in (runs[host], seeds))
         common = sorted(set(before) & set(after))
@@ -48,6 +49,15 @@ def gains(rows: Sequence[Row], runs: dict[str, list[Result]], measure: str) -> t
     if found and measure == "ece":
         notes.append("Lower is better: a negative change is an improvement.")
     return found, notes
+
+
+def _host(method: str, runs: dict[str, list[Result]]) -> str | None:
+    """The row of the plain method, the one of the same settings if there are several; None without such a row."""
+    host = host_name(method)
+    if host == without_settings(method):
+        return None
+    found = [row for row in runs if without_settings(row) == host and agree(runs[row][0], runs[method][0])]
+    return found[0] if len(found) == 1 else None
 
 
 def _of(row: Row, column: str, seed: int) -> float:

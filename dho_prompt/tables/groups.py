@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dho_prompt.config import differences
-from dho_prompt.runs.folder import binding
-from dho_prompt.tables.results import Result, where
+from dho_prompt.tables.alike import check_alike
+from dho_prompt.tables.results import Result
+from dho_prompt.tables.settings import with_settings, without_settings
 
 ALONE = ", labeled only"
 RIVALS = {  # objectives other than DHO as Table 1 calls them, in its order
@@ -52,7 +52,7 @@ def labelled_by(result: Result) -> str:
 
 
 def row_name(result: Result) -> str:
-    """The trainer, its objective if that is no DHO, and whether it had the labelled images alone (Table 13)."""
+    """The trainer, its objective if not DHO, whether it had the labelled images alone (Table 13), and its settings."""
     alone = "teacher" in result and result["split"] is not None and result["split"]["unlabelled"] == 0
     name, objective = result["trainer"], result.get("objective", "dho")
     if "teacher" not in result and name.endswith(DHO):  # TRAINER.DHO.OBJECTIVE ce
@@ -61,7 +61,7 @@ def row_name(result: Result) -> str:
         name += f", {RIVALS['caspl']}"
     elif objective in RIVALS:
         name = f"{name[: -len(DHO)] if name.endswith(DHO) else name}, {RIVALS[objective]}"
-    return name + (ALONE if alone else "")
+    return with_settings(name + (ALONE if alone else ""), result)
 
 
 def host_name(name: str) -> str:
@@ -76,8 +76,14 @@ def rival_number(name: str) -> int | None:
     return place - 1 if 0 < place <= len(RIVALS) else None
 
 
+def labelled_alone(name: str) -> bool:
+    """Whether a row is of runs with DHO, or another objective, on labelled images alone."""
+    return without_settings(name).endswith(ALONE)
+
+
 def _rival(name: str) -> tuple[str, int]:
-    """A row's name without objective and images, and the place of its objective among the rows: plain, rivals, DHO."""
+    """A row's name without objective, images and settings, and its objective's place: plain, rivals, DHO."""
+    name = without_settings(name)
     name = name[: -len(ALONE)] if name.endswith(ALONE) else name
     for place, objective in enumerate(RIVALS.values(), start=1):
         if name.endswith(f", {objective}"):
@@ -87,7 +93,7 @@ def _rival(name: str) -> tuple[str, int]:
 
 def row_order(name: str) -> tuple[str, int, bool]:
     """Plain method, rival objectives, with DHO on labelled images alone, with DHO: as Tables 1 and 13 have them."""
-    return host_name(name), _rival(name)[1], not name.endswith(ALONE)
+    return host_name(name), _rival(name)[1], not labelled_alone(name)
 
 
 def set_name(name: str, config: dict[str, Any]) -> str:
@@ -109,7 +115,7 @@ def compared(results: Sequence[Result]) -> list[Group]:
         rows.setdefault(row_name(result), []).append(result)
     for rows in groups.values():
         for name, runs in rows.items():
-            _check_alike(name, runs)
+            check_alike(name, runs)
     datasets = _names({key[:-1]: next(iter(rows.values()))[0] for key, rows in groups.items()})
     return [
         Group(datasets[key[:-1]], key[-1], {name: rows[name] for name in sorted(rows, key=row_order)})
@@ -169,26 +175,3 @@ def _in_words(identity: tuple[Any, ...], name: str) -> str:
     parts = [trained_name] if trained_name != identity[0] else []
     parts += [f"{trained_classes} classes"] if trained_classes != classes else []
     return f"{name} (trained on {', '.join(parts)})" if parts else name
-
-
-def _check_alike(name: str, runs: Sequence[Result]) -> None:
-    numbers = [result["seed"] for result in runs]
-    twice = sorted({seed for seed in numbers if numbers.count(seed) > 1})
-    if twice:
-        files = ", ".join(result["file"] for result in runs if result["seed"] == twice[0] and "file" in result)
-        raise ValueError(
-            f"{name}: seed {twice[0]} has several results{f' ({files})' if files else ''}; name folders that hold one "
-            "run per seed (one TAG, one config)"
-        )
-    first = _without_seed(runs[0]["config"])
-    for other in runs[1:]:
-        changed = differences(first, _without_seed(other["config"]))
-        if changed:
-            raise ValueError(
-                f"{name}: {where(runs[0])} and {where(other)} are runs of different configurations and are not "
-                f"averaged: {'; '.join(changed[:5])}"
-            )
-
-
-def _without_seed(config: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in binding(config).items() if key != "SEED"}

@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from dho_prompt.tables.groups import ALONE, host_name, rival_number
+from dho_prompt.tables.groups import host_name, labelled_alone, rival_number
 from dho_prompt.tables.rows import OWN_SETS, Row, Table, main_rows, mean_and_spread
+from dho_prompt.tables.settings import without_settings
 from dho_prompt.tables.sheet import SMALL, Sheet
 
 # (dark, light) of one hue for each host: Okabe and Ito's palette, which colour-blind readers tell apart. Markers tell
@@ -43,24 +44,28 @@ def looks(tables: Sequence[Table]) -> dict[str, Look]:
     """Method -> its look, the same in all panels: hollow squares for a host, diamonds on labelled images alone.
 
     An objective other than DHO always has its own marker. The host with the most of them takes the first hue, and its
-    objectives have hues of their own; those of other hosts have their host's.
+    objectives have hues of their own; those of other hosts have their host's. Rows of one method that are told apart by
+    their settings look like objectives, but for the first.
     """
     methods = list(dict.fromkeys(method for table in tables for method in main_rows(table.rows)))
     rivals = Counter(host_name(method) for method in methods if rival_number(method) is not None)
     hosts = sorted(dict.fromkeys(map(host_name, methods)), key=lambda host: -rivals[host])  # stable
-    found = {}
+    found: dict[str, Look] = {}
     for method in methods:
-        number = hosts.index(host_name(method))
+        name, number = without_settings(method), hosts.index(host_name(method))
         dark, light = HUES[number % len(HUES)]
         plain, alone, dho = MARKERS[number // len(HUES) % len(MARKERS)]
         rival = rival_number(method)
-        if rival is not None:
+        if name in map(without_settings, found):
+            free = [Look(own, "white" if name == host_name(method) else own, marker) for own, marker in RIVALS_LOOK]
+            found[method] = next((one for one in free if one not in found.values()), free[0])
+        elif rival is not None:
             own, marker = RIVALS_LOOK[rival]
             colour = light if number else own
-            found[method] = Look(colour, "white" if method.endswith(ALONE) else colour, marker)
-        elif method.endswith(ALONE):
+            found[method] = Look(colour, "white" if labelled_alone(method) else colour, marker)
+        elif labelled_alone(method):
             found[method] = Look(light, light, alone)
-        elif method == host_name(method):
+        elif name == host_name(method):
             found[method] = Look(dark, "white", plain)
         else:
             found[method] = Look(dark, dark, dho)
@@ -76,15 +81,17 @@ def seeds_in_words(table: Table) -> str:
     return f"seed{'s' if len(every) > 1 else ''} {' '.join(map(str, every))}{'' if same else ' (not all of each)'}"
 
 
-def caption(rows: Sequence[Row]) -> str:
-    """What markers and lines mean."""
+def caption(rows: Sequence[Row], brackets: str = "") -> str:
+    """What markers and lines mean, and what stands in brackets behind the names."""
     if all(len(row.seeds) < 2 for row in rows):
-        return "One seed, so no spread is known."
+        return f"One seed, so no spread is known. {brackets}".strip()
     dots = " Dots: single seeds." if any(row.kind == "gain" and len(row.seeds) > 1 for row in rows) else ""
-    return f"Markers: means. Lines: ± one sample standard deviation over seeds.{dots}"
+    return f"Markers: means. Lines: ± one sample standard deviation over seeds.{dots} {brackets}".strip()
 
 
-def add_legend(sheet: Sheet, look: dict[str, Look], rows: Sequence[Row], paper: bool = False) -> Any:
+def add_legend(
+    sheet: Sheet, look: dict[str, Look], rows: Sequence[Row], paper: bool = False, brackets: str = ""
+) -> Any:
     """Close a sheet with one legend for all its panels, if it fits with a column for each host; returns the figure."""
     from matplotlib.lines import Line2D
 
@@ -97,7 +104,7 @@ def add_legend(sheet: Sheet, look: dict[str, Look], rows: Sequence[Row], paper: 
         handles.append(Line2D([], [], color="black", marker="|", linewidth=0, markersize=9, markeredgewidth=1.5))
         labels.append("the paper's figure")
     hosts = len(set(map(host_name, look)))
-    return sheet.legend(handles, labels, caption(rows), hosts if hosts > 1 else 4)
+    return sheet.legend(handles, labels, caption(rows, brackets), hosts if hosts > 1 else 4)
 
 
 def set_title(column: str) -> str:

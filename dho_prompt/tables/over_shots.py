@@ -30,4 +30,5 @@ def _table(found: list[Table], name: str) -> Table:
     seeds = {row.seeds for table in found for row in table.rows if row.kind == "run"}
     notes = [] if len(seeds) == 1 else ["Not all values are of the same seeds; the tables above say of which."]
     kinds = sorted(rows.values(), key=lambda row: row.signed)  # stable: methods as they were, then the gains
-    return Table(found[0].dataset, name, found[0].measure, [table.labelled for table in found], kinds, [], notes)
+    columns = [table.labelled for table in found]
+    return Table(found[0].dataset, name, found[0].measure, columns, kinds, [], notes, found[0].brackets)

@@ -34,7 +34,7 @@ def markdown(table: Table) -> str:
     lines = [[row.name, *_cells(row, table.columns)] for row in table.rows]
     headers = [MEASURES[table.measure], *table.columns]
     body = tabulate(lines, headers=headers, tablefmt="github", disable_numparse=True)
-    notes = " ".join([_spread(table), *table.notes])
+    notes = " ".join(filter(None, [_spread(table), table.brackets, *table.notes]))
     return f"**{table.title}**\n\n{body}\n\n{notes}\n" + "".join(f"- {line}\n" for line in table.protocol)
 
 
@@ -61,7 +61,8 @@ def comma_separated(tables: Sequence[Table]) -> str:
 
 def latex(table: Table) -> str:
     """The table for a LaTeX document with the package booktabs; the protocol stands in comments."""
-    lines = [f"% {line}" for line in [table.title, *table.protocol, *table.notes]]
+    said = filter(None, [table.title, *table.protocol, table.brackets, *table.notes])
+    lines = [f"% {line}" for line in said]
     lines += [r"\begin{tabular}{l" + "c" * len(table.columns) + "}", r"\toprule"]
     lines += [" & ".join(map(_escape, [MEASURES[table.measure], *table.columns])) + r" \\", r"\midrule"]
     kind = table.rows[0].kind

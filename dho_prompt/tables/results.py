@@ -15,7 +15,7 @@ NEEDED = ("split", "epochs", "device", "engine", "versions")  # for a table, bes
 
 
 def read_results(folders: Iterable[PathLike], file: str = RESULTS) -> list[Result]:
-    """All result files below the folders.
+    """All result files below the folders, in the folders' order.
 
     Args:
         folders: at any depth.
@@ -26,7 +26,7 @@ def read_results(folders: Iterable[PathLike], file: str = RESULTS) -> list[Resul
         ValueError: one is damaged, is no result, or has a test set without images or numbers; the message names it.
     """
     folders = [Path(folder) for folder in folders]
-    paths = sorted({path for folder in folders for path in folder.rglob(file)})
+    paths = list(dict.fromkeys(path for folder in folders for path in sorted(folder.rglob(file))))
     if not paths:
         hint = "no run there is finished; run its training command again, it resumes"
         if file != RESULTS:

@@ -45,6 +45,7 @@ class Table(NamedTuple):
         rows: see :class:`Row`.
         protocol: one line per method: backbone, seeds, epochs, images, teacher, mix, splits, engine.
         notes: what else the reader must know.
+        brackets: what stands in brackets behind the names of rows; empty if nothing does.
     """
 
     dataset: str
@@ -54,6 +55,7 @@ class Table(NamedTuple):
     rows: list[Row]
     protocol: list[str]
     notes: list[str]
+    brackets: str = ""
 
     @property
     def title(self) -> str:

@@ -11,6 +11,7 @@ from dho_prompt.tables.gains import gains
 from dho_prompt.tables.groups import Group, compared, set_name
 from dho_prompt.tables.results import Result, by_tested, untested_message
 from dho_prompt.tables.rows import HEADS, MEAN, OWN_SETS, Row, Table
+from dho_prompt.tables.settings import legend_of
 
 
 def tables(results: Sequence[Result], measure: str = "accuracy") -> list[Table]:
@@ -59,7 +60,8 @@ def _table(group: Group, measure: str) -> Table:
         notes.insert(0, f"Not tested by all runs, so left out: {', '.join(partly)}.")
     notes = _on_validation(columns, everyone) + notes
     protocol = [_protocol(method, seeds) for method, seeds in group.runs.items()]
-    return Table(group.dataset, group.labelled, measure, columns, rows + found, protocol, notes)
+    brackets = legend_of(everyone[0])
+    return Table(group.dataset, group.labelled, measure, columns, rows + found, protocol, notes, brackets)
 
 
 def _columns(run: Result) -> dict[str, str]:
