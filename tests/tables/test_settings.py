@@ -47,6 +47,7 @@ def test_runs_of_other_settings_have_rows_of_their_own(runs):
     ):
         tables(runs)
     again = [run("FinetuneDHO", 1, "linear", 0.5), run("FinetuneDHO", 1, "linear", 0.5)]
+    again[1]["config"]["OUTPUT_DIR"] = "elsewhere"
     with pytest.raises(ValueError, match=r"seed 1 has several results; name folders .*\(one TAG, one config\)$"):
         tables(again)
     again = [run("FinetuneDHO", 1, "linear", 0.5), run("FinetuneDHO", 2, "cosine", 0.7)]
@@ -78,6 +79,10 @@ def test_one_plain_method_serves_all_settings_that_it_does_not_have(runs):
     cosine = [made for made in runs if "mix" in made and made not in linear]
     (table,) = tables(told_apart([made for made in linear if "mix" not in made] + cosine, KEYS))
     assert not gains_of(table)  # the plain runs have another head
+    made = [made for made in runs if "mix" not in made] + [run("FinetuneDHO", 1, "linear", 0.7)]
+    del made[-1]["config"]["TRAINER"]["FINETUNE"]
+    (table,) = tables(told_apart(made, KEYS))
+    assert table.rows[2].name == "FinetuneDHO [-, 0.7]" and not gains_of(table)  # over which of the two?
 
 
 def test_alone_and_rivals_keep_their_place_and_pictures_tell_all_rows_apart(runs):
