@@ -53,14 +53,15 @@ def commands_of(world, script, dataset, *arguments):
     return [words for module, *words in list_of(world, script, dataset, *arguments) if module == "train"]
 
 
-def list_of(world, script, dataset, *arguments):
-    """What a script gives to ``dho_prompt.compare``."""
+def list_of(world, script, dataset, *arguments, seeds="1", **variables):
+    """What a script gives to ``dho_prompt.compare``, with variables of the environment."""
     record = world / f"{script}{'_'.join((dataset, *arguments)).replace('/', '_')}"
     environment = {
         **os.environ,
         "PYTHON": str(world / "python"),
         "RECORD": str(record),
-        "SEEDS": os.environ.get("SEEDS", "1"),
+        "SEEDS": seeds,
+        **variables,
     }
     environment.update(DATA=str(world / "data"), OUTPUT=str(world / "output"))
     command = ["bash", str(REPOSITORY / "scripts" / f"{script}.sh"), dataset, *arguments]
@@ -191,7 +192,7 @@ def test_a_list_that_cannot_be_made_starts_nothing(world):
     assert "/absent" not in done.stderr
 
 
-def test_heads_of_several_kinds(world, monkeypatch):
+def test_heads_of_several_kinds(world):
     """Tables 5 and 14: which heads each run has, whatever is overridden, and in which folder it lies."""
 
     def heads(words):
@@ -225,15 +226,12 @@ def test_heads_of_several_kinds(world, monkeypatch):
         (linear, bent),
         (bent, bent),
     ]
-    monkeypatch.setenv("HEADS", "recipe both_init")
-    monkeypatch.setenv("SEEDS", "1 2")
-    lines = list_of(world, "compare_heads", "digits", "4")
+    lines = list_of(world, "compare_heads", "digits", "4", seeds="1 2", HEADS="recipe both_init")
     assert [heads(words[1:]) for words in lines[:-1]] == [(language, aligned), (language, language)] * 2
     assert lines[-1][1:3] == [f"{world}/output/digits/FinetuneDHO/digits_4shots{end}" for end in ("", "_both_init")]
     assert lines[-1][3] == "--by"
-    monkeypatch.setenv("HEADS", "recipe round")
     done = subprocess.run(
         ["bash", str(REPOSITORY / "scripts" / "compare_heads.sh"), "digits", "4"],
-        env={**os.environ, "PYTHON": "/absent"}, capture_output=True, text=True,
+        env={**os.environ, "PYTHON": "/absent", "HEADS": "recipe round"}, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 2 and "HEADS has round; allowed are no_init" in done.stderr and not done.stdout

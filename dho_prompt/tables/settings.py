@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
+from dho_prompt.config.settings import flat
 from dho_prompt.tables.results import Result
 
 LACKING = "-"  # stands for a setting that a run does not use: TRAINER.DHO's of a plain method
@@ -21,7 +22,7 @@ def told_apart(results: Sequence[Result], keys: Sequence[str]) -> list[Result]:
     Raises:
         ValueError: no run has a setting of that name, or a key stands twice.
     """
-    leaves = [dict(_leaves(run["config"])) for run in results]
+    leaves = [dict(flat(run["config"])) for run in results]
     known = sorted(set().union(*leaves))
     for key in keys:
         if key not in known:
@@ -62,14 +63,6 @@ def legend_of(result: Result) -> str:
 def _used(key: str, result: Result) -> bool:
     """Every trainer's settings stand in a configuration; the pathway's say nothing of a run without it."""
     return "teacher" in result or not key.startswith("TRAINER.DHO.")
-
-
-def _leaves(node: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in node.items():
-        if isinstance(value, dict):
-            yield from _leaves(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
 
 
 def _in_words(value: Any) -> str:
